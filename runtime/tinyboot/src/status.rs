@@ -1,0 +1,154 @@
+//! The machine's status as init publishes it in `/run/tinyboot/status.json`.
+//!
+//! The file is replaced atomically (write, rename), so that a reader sees a whole document always. Fields that a
+//! reader does not know are to be ignored: later versions add, they do not rename.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Where init publishes the status.
+pub const PATH: &str = "/run/tinyboot/status.json";
+
+/// Everything that init says about the machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    /// The image's name, as `mkImage` was given it.
+    pub name: String,
+    /// What is mounted for the app.
+    pub storage: Storage,
+    /// Each network interface but loopback, sorted by name.
+    pub links: Vec<Link>,
+    /// How far the clock can be trusted.
+    pub clock: Clock,
+    /// The app's process.
+    pub app: App,
+    /// Set once a power-off or reboot was asked for.
+    pub shutdown: Option<Shutdown>,
+}
+
+/// What is mounted for the app.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Storage {
+    /// True when nothing more is waited for: either all is mounted or the deadline has passed. A medium that comes
+    /// later is mounted all the same.
+    pub settled: bool,
+    /// The image's content at `/iso`.
+    pub iso: Option<Mount>,
+    /// What outlives a reboot, at `/persistent`.
+    pub persistent: Option<Mount>,
+}
+
+/// One mounted file system.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mount {
+    /// Where it is mounted.
+    pub path: PathBuf,
+    /// The block device.
+    pub device: PathBuf,
+    /// The kernel's name of the file system: `btrfs`, `ext4`, `iso9660`.
+    pub file_system: String,
+    /// True when it cannot be written.
+    pub read_only: bool,
+}
+
+/// One network interface.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Link {
+    /// The kernel's name of it: `eth0`.
+    pub name: String,
+    /// Hardware address, `52:54:00:12:34:56`.
+    pub mac: String,
+    /// The kernel's operational state: a cable is there and the other end answers.
+    pub carrier: bool,
+    /// The DHCP client's state in RFC 2131's words: `INIT`, `SELECTING`, `REQUESTING`, `BOUND`, `RENEWING`,
+    /// `REBINDING`, `INIT-REBOOT`, `REBOOTING`.
+    pub state: String,
+    /// The link's address was configured, or nothing can configure it (no carrier, deadline passed).
+    pub settled: bool,
+    /// What the DHCP server gave, as long as it is valid.
+    pub lease: Option<Lease>,
+}
+
+/// What a DHCPv4 server gave (RFC 2131, RFC 2132).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lease {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Length of the subnet's prefix.
+    pub prefix: u8,
+    /// The server that gave it (option 54).
+    pub server: Ipv4Addr,
+    /// Default router, the first one of option 3, or of option 121 if that is there.
+    pub router: Option<Ipv4Addr>,
+    /// Resolvers (option 6).
+    pub dns: Vec<IpAddr>,
+    /// Domain (option 15).
+    pub domain: Option<String>,
+    /// Host name (option 12).
+    pub host_name: Option<String>,
+    /// MTU (option 26).
+    pub mtu: Option<u16>,
+    /// NTP servers (option 42).
+    pub ntp: Vec<Ipv4Addr>,
+    /// How many seconds the lease is for; `None` is for ever.
+    pub seconds: Option<u32>,
+    /// How often it was renewed or rebound since it was obtained.
+    pub renewals: u64,
+}
+
+/// How far the clock can be trusted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Clock {
+    /// True after the first answer of a time server was applied.
+    pub synchronized: bool,
+    /// Where the time comes from: `rtc`, `floor`, `saved`, `ntp 10.0.2.2`.
+    pub source: String,
+    /// The last correction that was measured, in seconds; positive when the machine was slow.
+    pub offset: f64,
+}
+
+/// The app's process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct App {
+    /// Process id while it runs.
+    pub pid: Option<i32>,
+    /// How often it was started in this boot.
+    pub starts: u64,
+    /// True after it said `READY=1`.
+    pub ready: bool,
+    /// What it said last with `STATUS=`.
+    pub status: Option<String>,
+    /// How it ended the last time: `exited with status 3`, `killed by SIGSEGV`.
+    pub last_exit: Option<String>,
+}
+
+/// A shutdown that was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shutdown {
+    /// What happens at its end.
+    pub action: Action,
+    /// Who asked: `power button`, `Ctrl-Alt-Del`, `the app exited with status 0`.
+    pub reason: String,
+    /// When the app is killed, in seconds since boot (`CLOCK_BOOTTIME`).
+    pub deadline: f64,
+}
+
+/// What happens when everything has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// The machine is switched off.
+    PowerOff,
+    /// The machine starts again.
+    Reboot,
+}
