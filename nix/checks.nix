@@ -4,22 +4,22 @@
   runCommand,
   nixfmt,
   runtime,
-  hello,
-  image,
   callPackage,
+  tinyboot,
 }:
 let
   prefix = name: lib.mapAttrs' (test: value: lib.nameValuePair "${name}-${test}" value);
 in
 prefix "runtime" runtime.checks
 // prefix "vm" (callPackage ../vm-tests { })
+// prefix "reproducible" (callPackage ./reproducible.nix { inherit tinyboot; })
 // {
   nix-fmt = runCommand "nix-fmt" { nativeBuildInputs = [ nixfmt ]; } ''
     find ${
-      lib.fileset.toSource {
-        root = ../.;
-        fileset = lib.fileset.fileFilter (file: file.hasExt "nix") ../.;
-      }
+      lib.sourceByRegex ../. [
+        ".*\\.nix"
+        "(nix|vm-tests).*"
+      ]
     } -name '*.nix' -exec nixfmt --check {} +
     touch $out
   '';

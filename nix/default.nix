@@ -24,18 +24,21 @@ let
     mkRunner = self.callPackage ./vm.nix { };
     mkImage = self.callPackage ./mk-image.nix { };
 
-    hello = self.rust.buildApp {
-      pname = "hello";
-      src = lib.fileset.toSource {
-        root = ../.;
-        fileset = lib.fileset.unions [
-          ../Cargo.toml
-          ../runtime/tinyboot
-          ../examples/hello
+    # A part of the repository's workspace; cargo drops from the lock file what the other parts need.
+    buildMember =
+      pname: directory:
+      self.rust.buildApp {
+        inherit pname;
+        src = lib.sourceByRegex ../. [
+          "Cargo\\.(toml|lock)"
+          "runtime"
+          "runtime/tinyboot(/.*)?"
+          (dirOf directory)
+          "${directory}(/.*)?"
         ];
+        cargoExtraArgs = "--offline --package ${pname}";
       };
-      directory = "examples/hello";
-    };
+    hello = self.buildMember "hello" "examples/hello";
     image = self.mkImage {
       name = "hello";
       app = self.hello;
@@ -66,7 +69,7 @@ in
     program = lib.getExe image.vm;
   };
 
-  checks = tinyboot.callPackage ./checks.nix { };
+  checks = tinyboot.callPackage ./checks.nix { inherit tinyboot; };
 
   devShells.default = pkgs.mkShell {
     inputsFrom = [ tinyboot.init ];

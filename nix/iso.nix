@@ -26,8 +26,8 @@ runCommand "${name}-iso"
       mtools
       dosfstools
     ];
-    # mtools and xorriso take every date from it.
-    SOURCE_DATE_EPOCH = 1;
+    # mtools and xorriso take every date from it; FAT has none before 1980.
+    SOURCE_DATE_EPOCH = 315532800;
     passthru.file = "${name}.iso";
     meta.description = "Bootable ISO image of ${name}";
   }
@@ -45,7 +45,7 @@ runCommand "${name}-iso"
     # FAT32 has more reserved sectors and keeps its root directory in a cluster.
     [ $bits = 32 ] && sectors=$((sectors + 64 + clusters / 64))
     truncate --size=$((sectors * 512)) tree/efi.img
-    options="-F $bits -f 1 -s $((cluster / 512)) -a -i 74696e79 --invariant"
+    options="-F $bits -f 1 -s $((cluster / 512)) -a --invariant"
     [ $bits = 32 ] || options="$options -r 16 -R 1"
     mkfs.vfat $options tree/efi.img
     mmd -i tree/efi.img ::/EFI ::/EFI/BOOT
@@ -61,12 +61,12 @@ runCommand "${name}-iso"
         cp -rL --no-preserve=mode,ownership ${source} tree/${lib.escapeShellArg path}
       '') files
     )}
-    find tree -exec touch --no-dereference --date=@1 {} +
+    find tree -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
 
     xorriso -as mkisofs -quiet \
       -volid ${volumeId} -preparer TINYBOOT -publisher TINYBOOT -appid TINYBOOT \
-      -rational-rock -joliet -joliet-long \
+      -no-pad -rational-rock -joliet -joliet-long \
       -e efi.img -no-emul-boot -isohybrid-gpt-basdat \
-      --modification-date=1970010100000100 --gpt_disk_guid 74696e79-626f-4f74-8000-000000000001 \
+      --modification-date=1980010100000000 --gpt_disk_guid 74696e79-626f-4f74-8000-000000000001 \
       -output "$out/${name}.iso" tree
   ''

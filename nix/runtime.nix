@@ -11,14 +11,12 @@ let
   common = rust.environment // {
     pname = "tinyboot";
     inherit (release) version;
-    src = lib.fileset.toSource {
-      root = ../.;
-      fileset = lib.fileset.unions [
-        ../Cargo.toml
-        ../Cargo.lock
-        ../runtime
-      ];
-    };
+    # The lock file is the repository's: what the examples need is dropped from it.
+    cargoExtraArgs = "--offline --workspace";
+    src = lib.sourceByRegex ../. [
+      "Cargo\\.(toml|lock)"
+      "runtime(/.*)?"
+    ];
   };
   cargoArtifacts = craneLib.buildDepsOnly common;
   debug = common // {
@@ -32,7 +30,7 @@ in
     // {
       inherit cargoArtifacts;
       pname = "tinyboot-init";
-      cargoExtraArgs = "--package tinyboot-init";
+      cargoExtraArgs = "--offline --package tinyboot-init";
       # The tests are a check of their own, in a profile that builds quickly.
       doCheck = false;
       meta = {
@@ -49,7 +47,7 @@ in
       debug
       // {
         cargoArtifacts = debugArtifacts;
-        cargoClippyExtraArgs = "--workspace --all-targets -- --deny warnings";
+        cargoClippyExtraArgs = "--all-targets -- --deny warnings";
       }
     );
 
@@ -58,11 +56,6 @@ in
       debug
       // {
         cargoArtifacts = debugArtifacts;
-        cargoTestExtraArgs = "--workspace";
-        nativeCheckInputs = [
-          busybox
-          dnsmasq
-        ];
         nativeBuildInputs = [
           busybox
           dnsmasq
@@ -75,7 +68,7 @@ in
       debug
       // {
         cargoArtifacts = debugArtifacts;
-        cargoDocExtraArgs = "--workspace --no-deps --document-private-items";
+        cargoDocExtraArgs = "--no-deps --document-private-items";
         RUSTDOCFLAGS = "--deny warnings";
       }
     );

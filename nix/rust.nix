@@ -4,14 +4,23 @@
   stdenv,
   craneLib,
   glibc,
+
+  # Shell code at the start of every build; `reproducible.nix` changes the circumstances of a build with it.
+  circumstances ? "",
 }:
 let
   environment = {
     strictDeps = true;
-    # With an explicit target the flags below do not reach build scripts and procedural macros, which cannot be static.
+    # With an explicit target the flags do not reach build scripts and procedural macros, which cannot be static.
     CARGO_BUILD_TARGET = stdenv.hostPlatform.rust.rustcTarget;
-    CARGO_BUILD_RUSTFLAGS = "-C target-feature=+crt-static";
     buildInputs = [ glibc.static ];
+    preUnpack = circumstances + ''
+      buildTop=$PWD
+    '';
+    # Panic messages name source files: the same ones wherever the build took place.
+    preBuild = ''
+      export CARGO_BUILD_RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$buildTop=/build"
+    '';
   };
 in
 {
@@ -20,18 +29,17 @@ in
   /*
     Builds one program as a static executable.
 
-    Type: buildApp :: { src, pname, directory ? ".", profile ? "release", … } -> derivation
+    Type: buildApp :: { src, pname, profile ? "release", … } -> derivation
 
-    src        folder with Cargo.toml and Cargo.lock
-    directory  where in `src` they are, for a package that depends on its neighbours by path
-    profile    cargo's profile; the package must define it
-    Further arguments are crane's (`buildPackage`).
+    src      folder with Cargo.toml and Cargo.lock, of a package or of a workspace
+    pname    the package, and its executable
+    profile  cargo's profile; the workspace must define it unless it is one of cargo's own
+    Further arguments are those of crane's buildPackage.
   */
   buildApp =
     {
       src,
       pname,
-      directory ? ".",
       profile ? "release",
       ...
     }@args:
@@ -40,19 +48,11 @@ in
         environment
         // {
           version = "0.1.0";
-          cargoToml = src + "/${directory}/Cargo.toml";
-          cargoLock = src + "/${directory}/Cargo.lock";
-          postUnpack = ''
-            cd "$sourceRoot/${directory}"
-            sourceRoot=.
-          '';
+          cargoExtraArgs = "--locked --package ${pname}";
           CARGO_PROFILE = profile;
           doCheck = false;
         }
-        // removeAttrs args [
-          "directory"
-          "profile"
-        ];
+        // removeAttrs args [ "profile" ];
     in
     craneLib.buildPackage (
       common
