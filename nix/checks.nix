@@ -1,0 +1,26 @@
+# What `nix flake check` builds. The VM tests are the files of vm-tests/; nothing is listed twice.
+{
+  lib,
+  runCommand,
+  nixfmt,
+  runtime,
+  callPackage,
+  tinyboot,
+}:
+let
+  prefix = name: lib.mapAttrs' (test: value: lib.nameValuePair "${name}-${test}" value);
+in
+prefix "runtime" runtime.checks
+// prefix "vm" (callPackage ../vm-tests { })
+// prefix "reproducible" (callPackage ./reproducible.nix { inherit tinyboot; })
+// {
+  nix-fmt = runCommand "nix-fmt" { nativeBuildInputs = [ nixfmt ]; } ''
+    find ${
+      lib.sourceByRegex ../. [
+        ".*\\.nix"
+        "(nix|vm-tests).*"
+      ]
+    } -name '*.nix' -exec nixfmt --check {} +
+    touch $out
+  '';
+}
