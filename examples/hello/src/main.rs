@@ -7,6 +7,8 @@
 //! - `HELLO_URL`: a page to fetch once there is a network.
 //! - `SSL_CERT_FILE`: the certificates to trust; tinyboot sets it.
 
+#![forbid(unsafe_code)]
+
 mod boots;
 mod fetch;
 mod http;

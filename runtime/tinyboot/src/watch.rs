@@ -104,10 +104,7 @@ impl StatusFile {
         let directory = path.parent().unwrap_or(Path::new("/"));
         let queue = || -> io::Result<pipe::Receiver> {
             let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-            inotify.add_watch(
-                directory,
-                AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CLOSE_WRITE,
-            )?;
+            inotify.add_watch(directory, AddWatchFlags::IN_MOVED_TO)?;
             pipe::Receiver::from_owned_fd_unchecked(inotify.as_fd().try_clone_to_owned()?)
         };
         let events = queue().map_err(|source| Error::Watch {
