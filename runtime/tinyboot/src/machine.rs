@@ -130,8 +130,8 @@ impl Machine {
     /// Where the image's own content is readable: `/iso`, or `None` as long as no such medium was found and on an
     /// ordinary machine.
     ///
-    /// A medium may come late, so the answer may change from `None` to a path; see [`Machine::changes`] for how to
-    /// wait for it.
+    /// A medium may come late or be taken away, so the answer may change; see [`Machine::changes`] for how to wait for
+    /// it.
     pub fn iso(&self) -> Option<PathBuf> {
         self.status
             .borrow()
@@ -144,7 +144,8 @@ impl Machine {
     /// Where files outlive a reboot: `/persistent`, or `None` as long as there is no such disk and on an ordinary
     /// machine.
     ///
-    /// A disk may come late, so the answer may change from `None` to a path. Until then the directory refuses writes.
+    /// A disk may come late or be taken away, so the answer may change; see [`Machine::changes`] for how to wait for
+    /// it. While there is none the directory refuses writes.
     /// It is not promised that the file system is writable ([`status::Mount::read_only`] says so) or that there is
     /// space left, nor that a file that was not fsynced is still there after a power failure.
     pub fn persistent(&self) -> Option<PathBuf> {
