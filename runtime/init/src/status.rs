@@ -87,7 +87,10 @@ mod tests {
     async fn the_file_follows_the_board() -> Result<(), Box<dyn std::error::Error>> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("run/status.json");
-        let board = Board::new(Status { name: "one".into(), ..Status::default() });
+        let board = Board::new(Status {
+            name: "one".into(),
+            ..Status::default()
+        });
         let stop = CancellationToken::new();
         let publisher = tokio::spawn({
             let (board, path, stop) = (board.clone(), path.clone(), stop.clone());
@@ -98,7 +101,9 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(10), async {
                 loop {
                     let text = fs::read(&path).unwrap_or_default();
-                    if serde_json::from_slice::<Status>(&text).is_ok_and(|status| status.name == name) {
+                    if serde_json::from_slice::<Status>(&text)
+                        .is_ok_and(|status| status.name == name)
+                    {
                         break;
                     }
                     tokio::task::yield_now().await;
