@@ -29,6 +29,7 @@ pub use process::any_left;
 
 /// How much later than the grace period an app can be killed that asks for more time.
 const LONGEST_EXTENSION: Duration = Duration::from_secs(300);
+const NOT_STARTED: &str = "the app cannot be started";
 /// How long the log waits for an app's last words when a process that it left behind keeps the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -85,9 +86,9 @@ pub async fn supervise(
         .await;
     let mut policy = Policy::default();
     while supervisor.stop.is_none() {
-        let (ran, end) = supervisor.run().await;
+        let (ran, reason) = supervisor.run().await;
         if supervisor.stop.is_none() {
-            supervisor.follow(&mut policy, ran, &end).await;
+            supervisor.follow(&mut policy, ran, &reason).await;
         }
     }
     supervisor.stop_the_rest().await
@@ -148,16 +149,17 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Runs the app once: for how long, and how it ended. Returns also when its time to stop is over.
+    /// Runs the app once: for how long, and the reason for what follows. Returns also when its time to stop is over.
     async fn run(&mut self) -> (Duration, String) {
         let begin = Instant::now();
         let Some(command) = process::command(&self.settings.app) else {
             log::error!(
                 "app: the settings name no program, and /app does not hold exactly one file"
             );
-            return (Duration::ZERO, "cannot be started".to_owned());
+            return (Duration::ZERO, NOT_STARTED.to_owned());
         };
         let program = command.first().map_or("", String::as_str);
+        self.board.write_now(Path::new(tinyboot::status::PATH));
         let pid = match process::start(&command, &self.settings.app.environment) {
             Ok(process) => {
                 let pid = process.pid;
@@ -185,13 +187,13 @@ impl Supervisor<'_> {
             match self.event(deadline.or(good)).await {
                 Event::Exit(ended, exit) if ended == pid => {
                     self.ended(exit).await;
-                    return (begin.elapsed(), exit.to_string());
+                    return (begin.elapsed(), exit.reason());
                 }
                 Event::Exit(..) => {}
                 Event::Notices(notices) => self.noticed(notices),
                 Event::Request(request) => self.asked(&request),
                 Event::Time if deadline.is_some() => {
-                    return (begin.elapsed(), "did not stop".to_owned());
+                    return (begin.elapsed(), String::new());
                 }
                 Event::Time => {
                     short_boots::forget(self.persistent.borrow().clone());
@@ -215,7 +217,7 @@ impl Supervisor<'_> {
     }
 
     /// Does what follows when the app ended by itself.
-    async fn follow(&mut self, policy: &mut Policy, ran: Duration, end: &str) {
+    async fn follow(&mut self, policy: &mut Policy, ran: Duration, reason: &str) {
         let on_exit = self.settings.app.on_exit;
         let short_boots = if on_exit == crate::settings::OnExit::Reboot && ran < GOOD_RUN {
             let persistent = self.persistent.borrow().clone();
@@ -240,7 +242,7 @@ impl Supervisor<'_> {
                     self.until_stop(tokio::time::sleep(pause)).await;
                 }
                 if self.stop.is_none() {
-                    self.begin(action, &format!("the app {end}"), "");
+                    self.begin(action, reason, "");
                 }
             }
         }
@@ -288,6 +290,8 @@ impl Supervisor<'_> {
                 };
                 self.begin(request.action, request.reason, &addition);
                 if let Some(process) = &self.process {
+                    // The app reads there what it is asked for.
+                    self.board.write_now(Path::new(tinyboot::status::PATH));
                     // To the app alone: it knows in which order its helpers have to go.
                     let _ = kill(process.pid, Signal::SIGTERM);
                 }

@@ -35,6 +35,16 @@ pub enum Exit {
     Signal(i32),
 }
 
+impl Exit {
+    /// What happened to the app, as the reason of a shutdown.
+    pub fn reason(self) -> String {
+        match self {
+            Self::Status(_) => format!("the app {self}"),
+            Self::Signal(_) => format!("the app was {self}"),
+        }
+    }
+}
+
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -186,7 +196,9 @@ mod tests {
     #[test]
     fn an_end_is_told_as_the_log_has_it() {
         assert_eq!(Exit::Status(3).to_string(), "exited with status 3");
+        assert_eq!(Exit::Status(0).reason(), "the app exited with status 0");
         assert_eq!(Exit::Signal(11).to_string(), "killed by SIGSEGV");
+        assert_eq!(Exit::Signal(11).reason(), "the app was killed by SIGSEGV");
         assert_eq!(Exit::Signal(40).to_string(), "killed by signal 40");
     }
 }
