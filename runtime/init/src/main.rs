@@ -1,5 +1,6 @@
 //! PID 1 of a machine that is one program.
 
+mod clock;
 mod net;
 mod settings;
 mod status;

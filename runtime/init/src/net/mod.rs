@@ -8,7 +8,7 @@ mod resolv;
 mod saved;
 mod socket;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::collections::HashMap;
 use std::io;

@@ -55,7 +55,9 @@ impl Packets {
             return Err(io::Error::last_os_error());
         }
         socket.bind(&address(link)?)?;
-        Ok(Self { socket: AsyncFd::with_interest(socket, Interest::READABLE)?, link })
+        // SAFETY: the socket owns its descriptor, which stays open and the same one for as long as it is registered.
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
+        Ok(Self { socket, link })
     }
 
     /// Sends a DHCP message to all on the link.

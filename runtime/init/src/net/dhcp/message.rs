@@ -206,6 +206,9 @@ pub mod fake {
         bytes.resize(236, 0);
         bytes.extend_from_slice(&COOKIE);
         for (code, value) in options {
+            if value.is_empty() {
+                bytes.extend_from_slice(&[*code, 0]);
+            }
             for part in value.chunks(255) {
                 bytes.push(*code);
                 bytes.push(u8::try_from(part.len()).unwrap_or(0));

@@ -66,9 +66,13 @@ pub fn isolated<F: Future<Output = Outcome>>(name: &str, programs: &[&str], test
             Ok(())
         });
     }
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{name} in its namespaces: {status}").into()),
+    // Its lines would look like those of another test run, so they are shown only if it fails.
+    match command.stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+            Err(format!("{name} in its namespaces: {}\n{}", output.status, text.concat()).into())
+        }
         Err(error) => skip(name, &format!("no namespaces: {error}")),
     }
 }
@@ -95,7 +99,7 @@ pub struct World {
     pub persistent: watch::Sender<Option<std::path::PathBuf>>,
     pub stop: CancellationToken,
     servers: File,
-    connections: JoinSet<()>,
+    _connections: JoinSet<()>,
     processes: Vec<Process>,
 }
 
@@ -117,7 +121,7 @@ impl World {
             persistent: watch::Sender::new(None),
             stop: CancellationToken::new(),
             servers,
-            connections,
+            _connections: connections,
             processes: Vec::new(),
         })
     }
@@ -136,6 +140,11 @@ impl World {
             }
             Ok(())
         })
+    }
+
+    /// Brings the loopback interface of the client's namespace up.
+    pub async fn loopback(&self) -> Outcome {
+        Ok(self.handle.link().change(LinkUnspec::new_with_name("lo").up().build()).execute().await?)
     }
 
     /// Switches the server's end of a pair on or off, which the client sees as its carrier.
@@ -181,6 +190,21 @@ impl World {
     /// Ends all servers at once.
     pub fn kill(&mut self) {
         self.processes.clear();
+    }
+
+    /// Makes client and server as they were before the first lease.
+    pub async fn forget(&mut self) -> Outcome {
+        for (address, _, _) in self.addresses("cli0").await? {
+            let message = rtnetlink::AddressMessageBuilder::<Ipv4Addr>::new()
+                .index(index_of(&self.handle, "cli0").await?)
+                .address(address, 24)
+                .build();
+            self.handle.address().del(message).execute().await?;
+        }
+        std::fs::remove_file(self.directory.path().join("dnsmasq.leases"))?;
+        self.board = Board::new(Status::default());
+        self.stop = CancellationToken::new();
+        Ok(())
     }
 
     /// Starts `dnsmasq`, without DNS, on `srv0` with the address 10.9.0.1. Its least lease is two minutes.
