@@ -6,7 +6,7 @@ mkTest {
   constants.ISO = probeImage.isoFile;
   script = ''
     disk = btrfs("disk", "tinyboot")
-    machine = Machine("machine", ISO, disks=[disk])
+    machine = Guest("machine", ISO, disks=[disk])
 
     with subtest("an app that works for two seconds more"):
         machine.start()

@@ -5,7 +5,7 @@ mkTest {
   constants.ISO = probeImage.isoFile;
   script = ''
     disk = btrfs("disk", "tinyboot")
-    machine = Machine("machine", ISO, disks=[disk])
+    machine = Guest("machine", ISO, disks=[disk])
     machine.start(allow_reboot=True)
     machine.ready()
     t.assertEqual(machine.ask("count /persistent/boots"), "1")

@@ -25,7 +25,7 @@ mkTest {
     FLOOR = toString image.settings.clock.floor;
   };
   script = ''
-    machine = Machine("machine", ISO, control=False, arguments=["-rtc base=2001-01-01T00:00:00"])
+    machine = Guest("machine", ISO, control=False, arguments=["-rtc base=2001-01-01T00:00:00"])
     machine.start()
     machine.wait(r"tinyboot: clock: the RTC says 2001-01-01T\S+, before the image's floor; set to 20", BOOT)
     machine.ready()

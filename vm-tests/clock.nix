@@ -16,7 +16,7 @@ mkTest {
         "dnsmasq --user=root --group=root --no-resolv --no-hosts --port=0 --dhcp-range=10.0.0.50,10.0.0.60,1h"
         " --dhcp-leasefile=/tmp/leases --dhcp-authoritative --dhcp-option=option:ntp-server,10.0.0.1"
     )
-    machine = Machine("machine", ISO, nics=[peer.wire()], arguments=["-rtc base=2001-01-01T00:00:00"])
+    machine = Guest("machine", ISO, nics=[peer.wire()], arguments=["-rtc base=2001-01-01T00:00:00"])
     machine.start()
     floor = r"tinyboot: clock: the RTC says 2001-01-01T\S+, before the image's floor; set to 20"
     machine.wait(floor, BOOT)

@@ -5,7 +5,7 @@ mkTest {
   constants.ISO = probeImage.isoFile;
   script = ''
     disk = btrfs("disk", "tinyboot")
-    machine = Machine("machine", ISO, disks=[disk])
+    machine = Guest("machine", ISO, disks=[disk])
 
     with subtest("without a firmware that starts it again, the guest has reset the machine"):
         machine.start()

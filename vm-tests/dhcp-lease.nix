@@ -21,7 +21,7 @@ mkTest {
     server = "touch /tmp/leases; udhcpd /etc/udhcpd.conf"
     peer.run(server)
 
-    machine = Machine("machine", ISO, nics=[peer.wire()])
+    machine = Guest("machine", ISO, nics=[peer.wire()])
     machine.start()
     address = machine.wait(r"tinyboot: net: eth0: BOUND to (10\.0\.0\.\d+)/24 from 10\.0\.0\.1 for 20 s", BOOT)[1]
     machine.ready()

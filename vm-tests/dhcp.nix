@@ -16,7 +16,7 @@ mkTest {
     ]
     peer.run(f"dnsmasq {' '.join(options)}")
 
-    machine = Machine("machine", ISO, nics=[peer.wire()])
+    machine = Guest("machine", ISO, nics=[peer.wire()])
     machine.start()
     machine.wait(r"tinyboot: net: eth0: carrier is up", BOOT)
     machine.wait(

@@ -37,7 +37,7 @@ mkTest {
             drive = f"{where}{number}"
             arguments.append(f"-drive if=none,id={drive},format=raw,{access},file={disk(kind, where)}")
             arguments.append(f"-device {device},drive={drive}")
-    machine = Machine("machine", ISO, arguments=arguments)
+    machine = Guest("machine", ISO, arguments=arguments)
     machine.start()
     machine.ready()
 

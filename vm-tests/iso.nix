@@ -28,7 +28,7 @@ mkTest {
   };
   script = ''
     drive = f"-drive if=none,id=other,media=cdrom,readonly=on,format=raw,file={OTHER} -device ide-cd,drive=other,bus=ide.0"
-    machine = Machine("machine", ISO, arguments=[drive])
+    machine = Guest("machine", ISO, arguments=[drive])
     machine.start()
     machine.wait(r"tinyboot: storage: /iso is iso9660 on /dev/sr1, read-only", BOOT)
     machine.ready()

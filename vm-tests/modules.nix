@@ -18,7 +18,7 @@ mkTest {
         f"-netdev user,id=wire,restrict=on,net=10.99.0.0/24,hostfwd=tcp:127.0.0.1:{port}-:8080",
         "-device e1000e,netdev=wire,romfile=",
     ]
-    machine = Machine("machine", ISO, control=False, arguments=arguments)
+    machine = Guest("machine", ISO, control=False, arguments=arguments)
     machine.port = port
     machine.start()
     machine.ready()

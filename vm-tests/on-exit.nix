@@ -22,8 +22,8 @@ mkTest {
       }).isoFile;
   };
   script = ''
-    restart = Machine("restart", RESTART, control=False)
-    poweroff = Machine("poweroff", POWEROFF, control=False)
+    restart = Guest("restart", RESTART, control=False)
+    poweroff = Guest("poweroff", POWEROFF, control=False)
 
     with subtest("the app is started again, and never in a hot loop"):
         restart.start()

@@ -41,7 +41,7 @@ mkTest {
     late = ext(4, "late", "tinyboot")
     latest = btrfs("latest", "tinyboot")
     root_ports = [f"-device pcie-root-port,id=port{number},chassis={number + 1}" for number in range(2)]
-    machine = Machine("machine", ISO, disks=others, arguments=root_ports)
+    machine = Guest("machine", ISO, disks=others, arguments=root_ports)
 
     def plug(path: str, port: int) -> None:
         machine.monitor(f"drive_add 0 if=none,id=late{port},format=raw,file={path}")
@@ -74,7 +74,7 @@ mkTest {
 
     with subtest("with both there from the start, btrfs is taken"):
         late_digest = digest(late)
-        both = Machine("both", ISO, disks=[late, latest])
+        both = Guest("both", ISO, disks=[late, latest])
         both.start()
         both.wait(r"tinyboot: storage: /persistent is btrfs on /dev/vdb", BOOT)
         both.ready()

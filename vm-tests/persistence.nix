@@ -5,7 +5,7 @@ mkTest {
   constants.ISO = probeImage.isoFile;
   script = ''
     disk = btrfs("disk", "tinyboot")
-    machine = Machine("machine", ISO, disks=[disk])
+    machine = Guest("machine", ISO, disks=[disk])
 
     machine.start()
     machine.wait(r"tinyboot: storage: /persistent is btrfs on /dev/vda", BOOT)

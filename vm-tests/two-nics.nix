@@ -14,7 +14,7 @@ mkTest {
         )
 
     serve(1)
-    machine = Machine("machine", ISO, nics=[peer.wire(0), peer.wire(1)])
+    machine = Guest("machine", ISO, nics=[peer.wire(0), peer.wire(1)])
     machine.start()
     machine.ready()
     with subtest("the app started although eth0 has no server, and eth1 works"):

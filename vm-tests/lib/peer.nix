@@ -16,9 +16,9 @@ let
     ttyS0::respawn:/bin/sh
   '';
   rc = writeText "rc" ''
-    busybox --install -s /bin
-    mkdir -p /proc /sys /dev /tmp /run /var/lib/misc /var/run /root
-    mount -t proc proc /proc
+    /bin/busybox mkdir -p /proc /sys /dev /tmp /run /var/lib/misc /var/run /root
+    /bin/busybox mount -t proc proc /proc
+    /bin/busybox --install -s /bin
     mount -t sysfs sysfs /sys
     mount -t devtmpfs devtmpfs /dev
     ip link set lo up

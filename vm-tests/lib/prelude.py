@@ -109,7 +109,7 @@ class Vm:
         self.machine.crash()
 
 
-class Machine(Vm):
+class Guest(Vm):
     """A machine that boots an image's ISO under UEFI."""
 
     def __init__(
