@@ -19,7 +19,7 @@ in
     ) (builtins.attrNames inputs.lock.debs)
   );
   bootstrap = plain inputs.bootstrap;
-  busybox-deb = plain (inputs.deb (builtins.elemAt inputs.lock.closures.busybox 0));
+  busybox-deb = plain (inputs.deb (builtins.elemAt inputs.lock.closures.busybox-static 0));
   crates = lines (
     map (
       package:

@@ -59,8 +59,8 @@ update() {
   } > "$work/lock.json"
 
   local before after
-  before=$(sed -n 's/^    "\(.*\.deb\)".*/\1/p' "$here/lock.json" 2>/dev/null | sort)
-  after=$(sed -n 's/^    "\(.*\.deb\)".*/\1/p' "$work/lock.json" | sort)
+  before=$(sed -n 's/^    "\([^"]*\.deb\)": .*/\1/p' "$here/lock.json" 2>/dev/null | sort)
+  after=$(sed -n 's/^    "\([^"]*\.deb\)": .*/\1/p' "$work/lock.json" | sort)
   diff <(echo "$before") <(echo "$after") | sed -n 's/^</- /p; s/^>/+ /p' || true
   cp "$work/lock.json" "$here/lock.json"
   rm -rf "$work"

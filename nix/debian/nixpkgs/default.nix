@@ -107,7 +107,7 @@ let
       # Debian's libc6-dev has the static library beside the shared one.
       glibc = toolchain // { static = toolchain; dev = toolchain; };
       busybox = debian "busybox" { meta.mainProgram = "busybox"; };
-      pkgsStatic = pkgs // { inherit busybox; };
+      pkgsStatic = pkgs // { busybox = extend packages.busybox-static { pname = "busybox"; meta.mainProgram = "busybox"; }; };
       qemu = debian "qemu" { meta.mainProgram = "qemu-system-x86_64"; };
       qemu_kvm = qemu;
       qemu_test = qemu;
