@@ -18,6 +18,7 @@ rm -f bin sbin lib lib64
 rm -rf usr/share/man usr/share/doc usr/share/locale usr/share/info usr/share/lintian usr/share/bash-completion
 # What maintainer scripts and alternatives would have made.
 link() { [ -e "usr/bin/$2" ] || [ ! -e "usr/bin/$1" ] || ln -s "$1" "usr/bin/$2"; }
+link bash sh
 link gcc cc
 link g++ c++
 link gawk awk
