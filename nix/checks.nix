@@ -9,10 +9,12 @@
 }:
 let
   prefix = name: lib.mapAttrs' (test: value: lib.nameValuePair "${name}-${test}" value);
+  # callPackage adds functions to override its result.
+  derivations = lib.filterAttrs (_: lib.isDerivation);
 in
 prefix "runtime" runtime.checks
-// prefix "vm" (callPackage ../vm-tests { })
-// prefix "reproducible" (callPackage ./reproducible.nix { inherit tinyboot; })
+// prefix "vm" (derivations (callPackage ../vm-tests { }))
+// prefix "reproducible" (derivations (callPackage ./reproducible.nix { inherit tinyboot; }))
 // {
   nix-fmt = runCommand "nix-fmt" { nativeBuildInputs = [ nixfmt ]; } ''
     find ${

@@ -1,0 +1,37 @@
+# The tests that boot machines: each file of this directory is one scenario, and each becomes the attribute of its name.
+{
+  lib,
+  newScope,
+  rust,
+  mkImage,
+}:
+let
+  scope = lib.makeScope newScope (self: {
+    mkTest = self.callPackage ./lib/mk-test.nix { };
+    peer = self.callPackage ./lib/peer.nix { };
+
+    # The program of every machine under test, and the image that most scenarios boot.
+    probe = rust.buildApp {
+      pname = "probe";
+      src = ./guest;
+    };
+    mkProbeImage =
+      args:
+      mkImage (
+        {
+          app = self.probe;
+        }
+        // args
+      );
+    probeImage = self.mkProbeImage {
+      name = "probe";
+      # Short, since tests wait it out.
+      settings.app.gracePeriod = 4;
+    };
+  });
+
+  isScenario = name: type: type == "regular" && lib.hasSuffix ".nix" name && name != "default.nix";
+in
+lib.mapAttrs' (
+  file: _: lib.nameValuePair (lib.removeSuffix ".nix" file) (scope.callPackage (./. + "/${file}") { })
+) (lib.filterAttrs isScenario (builtins.readDir ./.))

@@ -1,0 +1,154 @@
+//! The command lines: words, the first of which says what to do.
+
+use std::ffi::CString;
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::ToSocketAddrs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::{endings, http, network};
+
+/// Runs one command line and returns what it has to say.
+pub fn run(line: &str) -> io::Result<String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    match words.as_slice() {
+        ["end", way] => endings::end(way),
+        ["on-term", choice] => endings::on_termination(choice),
+        ["orphans", count] => endings::orphans(number(count)?),
+        ["processes"] => processes(),
+        ["cat", path] => fs::read_to_string(path),
+        ["ls", path] => list(Path::new(path)),
+        ["mkdir", path] => fs::create_dir_all(path).map(|()| String::new()),
+        ["write", path, text] => write(Path::new(path), text).map(|()| String::new()),
+        ["count", path] => count(Path::new(path)),
+        ["mount", kind, device, path] => mount(kind, device, path, 0),
+        ["mount-ro", kind, device, path] => mount(kind, device, path, libc::MS_RDONLY),
+        ["umount", path] => umount(path),
+        ["time"] => Ok(seconds()?.to_string()),
+        ["addresses"] => network::addresses(),
+        ["routes"] => network::routes(),
+        ["resolve", name] => resolve(name),
+        ["get", url] => http::get(url),
+        _ => Err(io::Error::other(format!(
+            "the probe does not know \"{line}\""
+        ))),
+    }
+}
+
+fn number(word: &str) -> io::Result<u32> {
+    word.parse()
+        .map_err(|_| io::Error::other(format!("\"{word}\" is no number")))
+}
+
+/// Writes a file and its directory's entry through to the disk, so that both outlive a power failure.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    path.parent()
+        .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+/// Raises the number in a file by one; a file that is not there counts as 0.
+fn count(path: &Path) -> io::Result<String> {
+    let before = match fs::read_to_string(path) {
+        Ok(text) => number(text.trim())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    let text = (before + 1).to_string();
+    write(path, &text)?;
+    Ok(text)
+}
+
+fn list(path: &Path) -> io::Result<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names.join("\n"))
+}
+
+fn c_string(text: &str) -> io::Result<CString> {
+    CString::new(text).map_err(io::Error::other)
+}
+
+fn mount(kind: &str, device: &str, path: &str, flags: libc::c_ulong) -> io::Result<String> {
+    let (kind, device, target) = (c_string(kind)?, c_string(device)?, c_string(path)?);
+    fs::create_dir_all(path)?;
+    // SAFETY: three strings that end with a zero byte and live through the call, and no data.
+    let status = unsafe {
+        libc::mount(
+            device.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            std::ptr::null(),
+        )
+    };
+    if status == 0 {
+        Ok(String::new())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+fn umount(path: &str) -> io::Result<String> {
+    let path = c_string(path)?;
+    // SAFETY: a string that ends with a zero byte and lives through the call.
+    if unsafe { libc::umount(path.as_ptr()) } == 0 {
+        Ok(String::new())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Each process as `pid parent state name`, a line each, without the kernel's threads.
+fn processes() -> io::Result<String> {
+    let mut text = String::new();
+    for name in list(Path::new("/proc"))?
+        .lines()
+        .filter(|name| name.parse::<u32>().is_ok())
+    {
+        // A process may end between the two steps.
+        let Ok(stat) = fs::read_to_string(format!("/proc/{name}/stat")) else {
+            continue;
+        };
+        let Some((start, rest)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        let fields: Vec<&str> = rest.split(' ').collect();
+        if let ([state, parent, ..], Some((_, program))) =
+            (fields.as_slice(), start.split_once(" ("))
+            && *parent != "2"
+            && name != "2"
+        {
+            let _ = writeln!(text, "{name} {parent} {state} {program}");
+        }
+    }
+    Ok(text)
+}
+
+fn seconds() -> io::Result<u64> {
+    Ok(SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_err(io::Error::other)?
+        .as_secs())
+}
+
+fn resolve(name: &str) -> io::Result<String> {
+    let mut addresses: Vec<String> = (name, 0)
+        .to_socket_addrs()?
+        .map(|address| address.ip().to_string())
+        .collect();
+    addresses.sort();
+    addresses.dedup();
+    Ok(addresses.join("\n"))
+}

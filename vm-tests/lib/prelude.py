@@ -1,0 +1,258 @@
+# What the scenarios share. Only what NixOS's test driver has is used of the driver.
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import typing
+import urllib.error
+import urllib.request
+
+# Bounds are several times what a slow machine without KVM needs: they end a test that fails, they pace none.
+BOOT = 180
+SOON = 60
+
+# Without the proxies that the environment may name.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+vms: "list[Vm]" = []
+
+
+def accelerator() -> str:
+    """KVM where guests can use it: the device alone does not say so."""
+    if os.access("/dev/kvm", os.W_OK):
+        with open("/proc/cpuinfo") as info:
+            if re.search(r"\b(vmx|svm)\b", info.read()):
+                return "kvm"
+    return "tcg"
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Vm:
+    """A machine of the driver, with what a guest without a shell lets one do."""
+
+    def __init__(self, name: str, arguments: list[str]) -> None:
+        self.name = name
+        common = f"qemu-system-x86_64 -machine q35 -accel {accelerator()}"
+        self.machine = create_machine(" ".join([common, *arguments]), name=name)
+        # Up to where the console was read.
+        self.read = 0
+        vms.append(self)
+
+    def start(self, allow_reboot: bool = False) -> None:
+        self.read = 0
+        self.machine.start(allow_reboot=allow_reboot)
+
+    def running(self) -> bool:
+        process = self.machine.process
+        return process is not None and process.poll() is None
+
+    def wait(self, regex: str, seconds: int = SOON) -> "re.Match[str]":
+        """Waits for a regular expression in what the console says after the last such text."""
+        found: list["re.Match[str]"] = []
+
+        def look(last: bool) -> bool:
+            running = self.running()
+            text = self.machine.get_console_log()
+            match = re.compile(regex).search(text, self.read)
+            if match:
+                self.read = match.end()
+                found.append(match)
+            elif last or not running:
+                raise AssertionError(f"{self.name} did not say /{regex}/" + ("" if running else " before it ended"))
+            return match is not None
+
+        retry(look, seconds)
+        return found[0]
+
+    def said(self, regex: str) -> list[str]:
+        """Each line of the console since `start` that has the regular expression in it."""
+        return [line for line in self.machine.get_console_log().splitlines() if re.search(regex, line)]
+
+    def monitor(self, command: str) -> str:
+        return self.machine.send_monitor_command(command)
+
+    def until(self, what: str, condition: typing.Callable[[], typing.Any], seconds: int = SOON) -> None:
+        """Waits until a condition holds."""
+
+        def look(last: bool) -> bool:
+            result = condition()
+            if last and not result:
+                raise AssertionError(f"{self.name}: {what} did not come true within {seconds} s")
+            return bool(result)
+
+        retry(look, seconds)
+
+    def ended(self, seconds: int = SOON) -> str:
+        """Waits for QEMU's end; QEMU's reason for it: `guest-shutdown`, `guest-reset` or `host-qmp-quit`."""
+        self.until("its end", lambda: not self.running(), seconds)
+        self.machine.wait_for_shutdown()
+        client = self.machine.qmp_client
+        assert client is not None
+        reasons: list[str] = []
+        # One message a call is all that is promised.
+        for _ in range(100):
+            client.read_pending_messages()
+            reasons += [event["data"]["reason"] for event in client.events() if event["event"] == "SHUTDOWN"]
+        t.assertEqual(len(reasons), 1, f"{self.name} sent the shutdown events {reasons}")
+        return reasons[0]
+
+    def crash(self) -> None:
+        """Takes the power away."""
+        self.machine.crash()
+
+
+class Guest(Vm):
+    """A machine that boots an image's ISO under UEFI."""
+
+    def __init__(
+        self,
+        name: str,
+        iso: str,
+        disks: typing.Sequence[str] = (),
+        nics: typing.Sequence[str] = (),
+        control: bool = True,
+        arguments: typing.Sequence[str] = (),
+    ) -> None:
+        """`disks` are raw images for virtio-blk; `nics` are QEMU's -netdev values without the id, for virtio-net, in
+        the order of the guest's names; `control` adds a last NIC, through which the probe takes commands and which
+        has neither a router nor a DNS server."""
+        self.port = free_port()
+        cdrom = [f"-drive if=none,id=iso,media=cdrom,readonly=on,format=raw,file={iso}"]
+        cdrom += ["-device ide-cd,drive=iso,bootindex=0"]
+        options = [
+            "-m 256",
+            f"-drive if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}",
+            "-drive if=pflash,format=raw,unit=1,file=variables.fd",
+            *arguments,
+            *cdrom,
+        ]
+        for number, disk in enumerate(disks):
+            options += [f"-drive if=none,id=disk{number},format=raw,file={disk}"]
+            options += [f"-device virtio-blk-pci,drive=disk{number}"]
+        all_nics = list(nics)
+        if control:
+            all_nics += [f"user,restrict=on,net=10.99.0.0/24,hostfwd=tcp:127.0.0.1:{self.port}-:8080"]
+        for number, nic in enumerate(all_nics):
+            kind, _, rest = nic.partition(",")
+            options += [f"-netdev {kind},id=nic{number},{rest}"]
+            options += [f"-device virtio-net-pci,netdev=nic{number},romfile=,mac=52:54:00:00:00:{number + 1:02x}"]
+        if not all_nics:
+            options += ["-nic none"]
+        super().__init__(name, options)
+
+    def start(self, allow_reboot: bool = False) -> None:
+        variables = self.machine.state_dir / "variables.fd"
+        shutil.copyfile(VARIABLES, variables)
+        variables.chmod(0o600)
+        super().start(allow_reboot)
+
+    def ready(self) -> None:
+        """Waits until the probe has done what it was started with and takes commands."""
+        self.wait(r"app: probe: ready", BOOT)
+
+    def ask(self, command: str) -> str:
+        """Has the probe do a command, and returns what it says."""
+        status, text = self.request(command)
+        assert status == 200, f"{self.name}: {command}: {text}"
+        return text
+
+    def refused(self, command: str) -> str:
+        """Has the probe do a command that must fail, and returns the error."""
+        status, text = self.request(command)
+        assert status == 500, f"{self.name}: {command} worked: {text}"
+        return text
+
+    def tell(self, command: str) -> None:
+        """Has the probe do a command after which it cannot answer."""
+        try:
+            status, text = self.request(command)
+        except (OSError, urllib.error.URLError):
+            return
+        raise AssertionError(f"{self.name}: {command} was answered with {status}: {text}")
+
+    def request(self, command: str) -> tuple[int, str]:
+        try:
+            with DIRECT.open(f"http://127.0.0.1:{self.port}/", command.encode(), timeout=SOON) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def asked(self, command: str, regex: str, seconds: int = SOON) -> None:
+        """Has the probe do a command again and again until its words have the regular expression in them."""
+        self.until(
+            f"{command} with /{regex}/", lambda: re.search(regex, self.request(command)[1], re.MULTILINE), seconds
+        )
+
+    def power_button(self) -> None:
+        self.monitor("system_powerdown")
+
+    def powered_off(self) -> None:
+        """Presses the power button and proves that the guest itself switched the machine off."""
+        self.power_button()
+        t.assertEqual(self.ended(), "guest-shutdown")
+        t.assertTrue(self.said("tinyboot: shutdown: power off$"))
+
+
+class Peer(Vm):
+    """The machine at the other end of the wires: our kernel, BusyBox, dnsmasq, udhcpd and chronyd, with a shell on
+    its console. Its wire number n is for the NIC `peer.wire(n)` of one other machine."""
+
+    def __init__(self, wires: int = 1, arguments: typing.Sequence[str] = ()) -> None:
+        self.commands = 0
+        options = [f"-m 256 -vga none -kernel {PEER_KERNEL} -initrd {PEER_INITRAMFS}"]
+        options += ["-append 'console=ttyS0 quiet panic=-1'", *arguments]
+        self.sockets: list[str] = []
+        for number in range(wires):
+            path = os.path.abspath(f"wire{number}-{free_port()}")
+            self.sockets.append(path)
+            options += [f"-netdev stream,id=nic{number},server=on,addr.type=unix,addr.path={path}"]
+            options += [f"-device virtio-net-pci,netdev=nic{number},romfile=,mac=52:54:00:00:01:{number + 1:02x}"]
+        super().__init__("peer", options)
+        self.start()
+        self.wait("peer: up", BOOT)
+        for number in range(wires):
+            self.run(f"ip address add 10.{number}.0.1/24 dev eth{number}; ip link set eth{number} up")
+
+    def wire(self, number: int = 0) -> str:
+        return f"stream,server=off,addr.type=unix,addr.path={self.sockets[number]}"
+
+    def run(self, command: str) -> str:
+        """Runs a shell command on the peer, waits for its end and returns what the console said."""
+        self.commands += 1
+        begin = self.read
+        # The terminal echoes the command, in which the mark is written in another way.
+        self.machine.send_console(f"{command}; echo ended-''{self.commands}\n")
+        end = self.wait(f"ended-{self.commands}(?!\\d)").start()
+        return self.machine.get_console_log()[begin:end]
+
+
+def make_disk(path: str, command: str, mebibytes: int = 128) -> str:
+    """A sparse raw image on which `command`, with {} for the image, has run; its absolute path."""
+    path = os.path.abspath(path)
+    with open(path, "wb") as image:
+        image.truncate(mebibytes << 20)
+    if command:
+        subprocess.run(shlex.split(command.replace("{}", path)), check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def btrfs(path: str, label: str) -> str:
+    return make_disk(path, f"{MKFS_BTRFS} -q -L {label} {{}}")
+
+
+def ext(version: int, path: str, label: str) -> str:
+    return make_disk(path, f"{MKFS_EXT} -q -t ext{version} -L {label} {{}}", 64)
+
+
+def digest(path: str) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()

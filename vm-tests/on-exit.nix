@@ -1,0 +1,44 @@
+# What `settings.app.onExit` chooses instead of a reboot: the app alone starts again, ever more slowly, or the machine
+# is switched off.
+{ mkTest, mkProbeImage }:
+mkTest {
+  name = "on-exit";
+  constants = {
+    RESTART =
+      (mkProbeImage {
+        name = "restart";
+        settings.app = {
+          arguments = [ "end 3" ];
+          onExit = "restart";
+        };
+      }).isoFile;
+    POWEROFF =
+      (mkProbeImage {
+        name = "poweroff";
+        settings.app = {
+          arguments = [ "end 3" ];
+          onExit = "poweroff";
+        };
+      }).isoFile;
+  };
+  script = ''
+    restart = Guest("restart", RESTART, control=False)
+    poweroff = Guest("poweroff", POWEROFF, control=False)
+
+    with subtest("the app is started again, and never in a hot loop"):
+        restart.start()
+        starts = [float(restart.wait(r"\[ *([\d.]+)\] tinyboot: app: started", BOOT)[1])]
+        for _ in range(3):
+            restart.wait("tinyboot: app: exited with status 3")
+            starts.append(float(restart.wait(r"\[ *([\d.]+)\] tinyboot: app: started")[1]))
+        gaps = [later - earlier for earlier, later in zip(starts, starts[1:])]
+        t.assertGreater(gaps[-1], gaps[0], f"the gaps between the starts are {gaps} s")
+        t.assertGreaterEqual(sum(gaps), 1, f"the gaps between the starts are {gaps} s")
+        restart.powered_off()
+
+    with subtest("the machine is switched off"):
+        poweroff.start()
+        poweroff.wait(r"tinyboot: shutdown: the app exited with status 3: powering off", BOOT)
+        t.assertEqual(poweroff.ended(), "guest-shutdown")
+  '';
+}

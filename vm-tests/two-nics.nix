@@ -1,0 +1,40 @@
+# Several links: one without a server holds up neither the app nor the others, and two default routes live together.
+{ mkTest, probeImage }:
+mkTest {
+  name = "two-nics";
+  constants.ISO = probeImage.isoFile;
+  script = ''
+    peer = Peer(wires=2)
+    server = "dnsmasq --user=root --group=root --no-resolv --no-hosts --port=0 --bind-interfaces --except-interface=lo"
+
+    def serve(number: int) -> None:
+        peer.run(
+            f"{server} --interface=eth{number} --dhcp-range=10.{number}.0.50,10.{number}.0.60,1h"
+            f" --dhcp-leasefile=/tmp/leases{number} --pid-file=/run/dnsmasq{number} --dhcp-authoritative"
+        )
+
+    serve(1)
+    machine = Guest("machine", ISO, nics=[peer.wire(0), peer.wire(1)])
+    machine.start()
+    machine.ready()
+    with subtest("the app started although eth0 has no server, and eth1 works"):
+        t.assertFalse(machine.said("eth0: BOUND"))
+        t.assertRegex(machine.ask("addresses"), r"(?m)^eth1 10\.1\.0\.\d+/24$")
+        t.assertNotRegex(machine.ask("addresses"), r"(?m)^eth0 ")
+        t.assertRegex(machine.ask("routes"), r"(?m)^eth1 0\.0\.0\.0/0 via 10\.1\.0\.1 ")
+
+    with subtest("a second default route has a metric of its own"):
+        serve(0)
+        machine.wait(r"tinyboot: net: eth0: BOUND to 10\.0\.0\.\d+/24 from 10\.0\.0\.1", BOOT)
+        routes = machine.ask("routes")
+        metrics = re.findall(r"(?m)^(eth\d) 0\.0\.0\.0/0 via \S+ metric (\d+)$", routes)
+        t.assertEqual(sorted(link for link, _ in metrics), ["eth0", "eth1"], routes)
+        t.assertEqual(len({metric for _, metric in metrics}), 2, routes)
+        peer.run("mkdir /www; echo both > /www/page; httpd -p 80 -h /www")
+        for number in range(2):
+            t.assertEqual(machine.ask(f"get http://10.{number}.0.1/page"), "both\n")
+
+    t.assertEqual(len(machine.said("tinyboot: app: started")), 1)
+    machine.powered_off()
+  '';
+}
