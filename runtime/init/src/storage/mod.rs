@@ -409,11 +409,11 @@ impl Storage {
     }
 
     fn mention_others(&mut self) {
-        let Some(chosen) = self.data.device() else {
+        let Slot::Mounted(chosen) = &self.data else {
             return;
         };
         for name in choose::persistent(&self.found) {
-            if name != chosen && self.mentioned.insert(name.to_owned()) {
+            if name != chosen.as_str() && self.mentioned.insert(name.to_owned()) {
                 log::warn!(
                     "storage: /dev/{name} also has a file system labelled \"tinyboot\"; /persistent stays on /dev/{chosen}"
                 );
