@@ -36,6 +36,9 @@ use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {
+        if let Some(code) = drivers::as_helper(std::env::args().skip(1)) {
+            return code;
+        }
         let _ = writeln!(
             io::stderr(),
             "tinyboot-init is PID 1 of a tinyboot image and does nothing as another process."
