@@ -38,6 +38,13 @@ impl Board {
         self.0.subscribe()
     }
 
+    /// Writes the file at `path` at once, for a reader that is about to be told that it changed.
+    pub fn write_now(&self, path: &Path) {
+        if let Err(error) = replace(path, &self.snapshot()) {
+            log::error!("status: {} cannot be written: {error}", path.display());
+        }
+    }
+
     /// Keeps the file at `path` equal to the status until `stop` is cancelled; changes that come faster than they can
     /// be written become one. A file that cannot be written is logged once for each new cause.
     pub async fn publish(&self, path: &Path, stop: CancellationToken) {
@@ -62,12 +69,9 @@ impl Board {
     }
 }
 
-/// Writes `status` beside `path` and renames it there, so that a reader never sees a part of it.
-///
-/// # Errors
-///
-/// Whatever the file system says; the file at `path` is the earlier one then.
-pub fn replace(path: &Path, status: &Status) -> io::Result<()> {
+/// Writes `status` beside `path` and renames it there, so that a reader never sees a part of it. If that fails, the file
+/// at `path` is the earlier one.
+fn replace(path: &Path, status: &Status) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(status)?;
     text.push(b'\n');
     if let Some(directory) = path.parent() {
@@ -87,7 +91,10 @@ mod tests {
     async fn the_file_follows_the_board() -> Result<(), Box<dyn std::error::Error>> {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("run/status.json");
-        let board = Board::new(Status { name: "one".into(), ..Status::default() });
+        let board = Board::new(Status {
+            name: "one".into(),
+            ..Status::default()
+        });
         let stop = CancellationToken::new();
         let publisher = tokio::spawn({
             let (board, path, stop) = (board.clone(), path.clone(), stop.clone());
@@ -98,7 +105,9 @@ mod tests {
             tokio::time::timeout(Duration::from_secs(10), async {
                 loop {
                     let text = fs::read(&path).unwrap_or_default();
-                    if serde_json::from_slice::<Status>(&text).is_ok_and(|status| status.name == name) {
+                    if serde_json::from_slice::<Status>(&text)
+                        .is_ok_and(|status| status.name == name)
+                    {
                         break;
                     }
                     tokio::task::yield_now().await;
