@@ -1,6 +1,8 @@
 //! What the image asks of init: `/etc/tinyboot/settings.json`, written and checked by `mkImage`.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -41,7 +43,12 @@ pub struct App {
 
 impl Default for App {
     fn default() -> Self {
-        Self { command: Vec::new(), environment: BTreeMap::new(), grace_period: 10, on_exit: OnExit::Reboot }
+        Self {
+            command: Vec::new(),
+            environment: BTreeMap::new(),
+            grace_period: 10,
+            on_exit: OnExit::Reboot,
+        }
     }
 }
 
@@ -70,7 +77,10 @@ pub struct Network {
 
 impl Default for Network {
     fn default() -> Self {
-        Self { host_name: None, deadline: 10 }
+        Self {
+            host_name: None,
+            deadline: 10,
+        }
     }
 }
 
@@ -96,4 +106,90 @@ pub struct Clock {
     pub floor: u64,
     /// NTP servers, names or addresses, asked after those that DHCP names.
     pub servers: Vec<String>,
+}
+
+/// Why the settings are not what the image wanted.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{path} cannot be read: {cause}")]
+    Unreadable { path: String, cause: std::io::Error },
+    #[error("{path} is not understood: {cause}")]
+    Malformed {
+        path: String,
+        cause: serde_json::Error,
+    },
+}
+
+/// Reads the settings. A machine boots without them too: what cannot be read is logged, and the defaults hold.
+pub fn load(path: &Path) -> Settings {
+    read(path).unwrap_or_else(|error| {
+        log::error!("settings: {error}; the defaults are used");
+        Settings::default()
+    })
+}
+
+fn read(path: &Path) -> Result<Settings, Error> {
+    let name = || path.display().to_string();
+    let text = fs::read(path).map_err(|cause| Error::Unreadable {
+        path: name(),
+        cause,
+    })?;
+    serde_json::from_slice(&text).map_err(|cause| Error::Malformed {
+        path: name(),
+        cause,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parsed(text: &str) -> Result<Settings, String> {
+        let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let path = directory.path().join("settings.json");
+        fs::write(&path, text).map_err(|error| error.to_string())?;
+        read(&path).map_err(|error| error.to_string().replace(&path.display().to_string(), "F"))
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        assert_eq!(parsed("{}"), Ok(Settings::default()));
+        let expected = Settings {
+            name: "hello".into(),
+            volume_id: Some("HELLO".into()),
+            app: App {
+                command: vec!["/app/hello".into()],
+                on_exit: OnExit::PowerOff,
+                ..App::default()
+            },
+            ..Settings::default()
+        };
+        let text = r#"{"name":"hello","volumeId":"HELLO","app":{"command":["/app/hello"],"onExit":"poweroff"}}"#;
+        assert_eq!(parsed(text), Ok(expected));
+    }
+
+    #[test]
+    fn a_fault_is_named() {
+        let named = |text: &str, word: &str| {
+            parsed(text).is_err_and(|error| {
+                error.starts_with("F is not understood: ") && error.contains(word)
+            })
+        };
+        assert!(named(r#"{"app":{"comand":[]}}"#, "`comand`"));
+        assert!(named(r#"{"app":{"onExit":"explode"}}"#, "`explode`"));
+        assert!(named("", "EOF"));
+        assert!(
+            read(Path::new("/nowhere/settings.json")).is_err_and(|error| error
+                .to_string()
+                .starts_with("/nowhere/settings.json cannot be read: "))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_harm(text in ".{0,200}") {
+            let _ = serde_json::from_str::<Settings>(&text);
+        }
+    }
 }

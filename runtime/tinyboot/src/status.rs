@@ -152,3 +152,12 @@ pub enum Action {
     /// The machine starts again.
     Reboot,
 }
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::PowerOff => "poweroff",
+            Self::Reboot => "reboot",
+        })
+    }
+}

@@ -1,0 +1,67 @@
+# Sourced by the command `nix`: locks the newest versions of the packages in packages.list.
+
+# Sets up an apt of its own, for trixie, that knows nothing of this machine's packages.
+private_apt() {
+  local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  [ -e "$keyring" ] || fail $unusable "Debian's archive keyring $keyring is missing; it is in the package debian-archive-keyring."
+  mkdir -p "$work"/lists/partial "$work"/cache/archives/partial
+  : > "$work/status"
+  cat > "$work/sources.list" <<LIST
+deb [signed-by=$keyring] $mirror trixie main
+deb [signed-by=$keyring] $mirror trixie-updates main
+deb [signed-by=$keyring] $security_mirror trixie-security main
+LIST
+  cat > "$work/apt.conf" <<CONF
+Dir::State "$work"; Dir::State::status "$work/status"; Dir::State::Lists "$work/lists"; Dir::Cache "$work/cache";
+Dir::Etc::sourcelist "$work/sources.list"; Dir::Etc::sourceparts "/dev/null"; Dir::Etc::preferencesparts "/dev/null";
+APT::Architecture "amd64"; APT::Architectures "amd64"; APT::Install-Recommends "false"; APT::Sandbox::User "root";
+Acquire::Languages "none"; Acquire::ForceHash "sha256";
+CONF
+  APT_CONFIG=$work/apt.conf apt-get update >&2 ||
+    fail $unusable "The package index of $mirror could not be read or its signature is wrong."
+}
+
+join() { printf '%s\n' "$@" | sed '$!s/$/,/'; }
+
+update() {
+  local work line attribute names alone uri file size hash archive pool
+  work=$(mktemp -d)
+  private_apt
+  local -A debs=()
+  local closures=()
+  while read -r line; do
+    case $line in '#'* | '') continue ;; esac
+    attribute=${line%%[:=]*} names=${line#*[:=] }
+    alone=; [[ $line != "$attribute="* ]] || alone=1
+    local closure=()
+    while read -r uri file size hash; do
+      [ -z "$alone" ] || [[ " $names " = *" ${file%%_*} "* ]] || continue
+      uri=${uri//\'/}
+      archive=main; [[ $uri != "$security_mirror"/* ]] || archive=security
+      pool=pool/${uri#*/pool/}
+      closure+=("\"$file\"")
+      debs[$file]=$(printf '    "%s": { "archive": "%s", "path": "%s", "sha256": "%s", "size": %s }' "$file" $archive "$pool" "${hash#SHA256:}" "$size")
+    done < <(APT_CONFIG=$work/apt.conf apt-get install --print-uris --yes $names 2>/dev/null | grep "^'" | LC_ALL=C sort -k 2)
+    [ ${#closure[@]} -gt 0 ] || fail $unusable "The archive cannot satisfy \"$names\", which packages.list has for $attribute."
+    closures+=("    \"$attribute\": [$(IFS=,; echo "${closure[*]}")]")
+  done < "$here/packages.list"
+
+  # The hash of the first program is that of a tree, which only unpacking tells.
+  (cd "$work" && APT_CONFIG=$work/apt.conf apt-get download busybox-static >&2)
+  bootstrap_tree "$work" "$work"/busybox-static_*.deb
+  {
+    printf '{\n  "bootstrap": "%s",\n  "closures": {\n' "$(nix hash path "$work/busybox")"
+    join "${closures[@]}"
+    printf '  },\n  "debs": {\n'
+    mapfile -t lines < <(printf '%s\n' "${debs[@]}" | LC_ALL=C sort)
+    join "${lines[@]}"
+    printf '  }\n}\n'
+  } > "$work/lock.json"
+
+  local before after
+  before=$(sed -n 's/^    "\([^"]*\.deb\)": .*/\1/p' "$here/lock.json" 2>/dev/null | sort)
+  after=$(sed -n 's/^    "\([^"]*\.deb\)": .*/\1/p' "$work/lock.json" | sort)
+  diff <(echo "$before") <(echo "$after") | sed -n 's/^</- /p; s/^>/+ /p' || true
+  cp "$work/lock.json" "$here/lock.json"
+  rm -rf "$work"
+}

@@ -1,0 +1,88 @@
+# Everything of one system: the package set `pkgs` and crane in, the flake's outputs for that system out.
+{ pkgs, crane }:
+let
+  inherit (pkgs) lib;
+
+  tinyboot = lib.makeScope pkgs.newScope (self: {
+    craneLib = crane.mkLib pkgs;
+    rust = self.callPackage ./rust.nix { };
+    runtime = self.callPackage ./runtime.nix { };
+    init = self.runtime.init;
+
+    # The kernel for a list of further configuration fragments; the same list gives the same kernel.
+    mkKernel =
+      extraFragments:
+      self.callPackage ./kernel {
+        kernelConfig = self.callPackage ./kernel/config.nix { inherit extraFragments; };
+      };
+    kernel = self.mkKernel [ ];
+
+    mkModules = self.callPackage ./modules.nix { };
+    mkInitramfs = self.callPackage ./initramfs.nix { };
+    mkUki = self.callPackage ./uki.nix { };
+    mkIso = self.callPackage ./iso.nix { };
+    mkRunner = self.callPackage ./vm.nix { };
+    mkImage = self.callPackage ./mk-image.nix { };
+
+    # A part of the repository's workspace; cargo drops from the lock file what the other parts need.
+    buildMember =
+      pname: directory:
+      self.rust.buildApp {
+        inherit pname;
+        src = lib.sourceByRegex ../. [
+          "Cargo\\.(toml|lock)"
+          "runtime"
+          "runtime/tinyboot(/.*)?"
+          (dirOf directory)
+          "${directory}(/.*)?"
+        ];
+        cargoExtraArgs = "--offline --package ${pname}";
+      };
+    hello = self.buildMember "hello" "examples/hello";
+    image = self.mkImage {
+      name = "hello";
+      app = self.hello;
+      hardware = "vm";
+      files."about.txt" = pkgs.writeText "about.txt" ''
+        This medium is read in place: what lies on it costs no memory.
+      '';
+    };
+  });
+
+  inherit (tinyboot) image;
+in
+{
+  lib = {
+    inherit (tinyboot) mkImage;
+    mkApp = tinyboot.rust.buildApp;
+  };
+
+  packages = {
+    default = image.iso;
+    app = tinyboot.hello;
+    inherit (tinyboot) init kernel;
+    inherit (image) iso uki initramfs modules;
+  };
+
+  apps.vm = {
+    type = "app";
+    program = lib.getExe image.vm;
+  };
+
+  checks = tinyboot.callPackage ./checks.nix { inherit tinyboot; };
+
+  devShells.default = pkgs.mkShell {
+    inputsFrom = [ tinyboot.init ];
+    packages = with pkgs; [
+      cargo
+      clippy
+      rustc
+      rustfmt
+      nixfmt
+      dnsmasq
+      busybox
+    ];
+  };
+
+  formatter = pkgs.nixfmt;
+}

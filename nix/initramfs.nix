@@ -1,0 +1,80 @@
+# What the kernel unpacks into memory: init, the app, settings, certificates and modules; nothing else.
+{
+  lib,
+  runCommand,
+  cacert,
+  closureInfo,
+  cpio,
+  xz,
+  binutils,
+  init,
+}:
+/*
+  Type: mkInitramfs :: { name, app ? null, closure ? [ ], settings, modules } -> derivation with the file `initramfs`
+
+  name      the image's name
+  app       path of a static executable, which becomes /app/<its name>
+  closure   store paths to bring along at their own places, for a command that is not one static file
+  settings  attribute set: init's settings file
+  modules   output of mkModules
+*/
+{
+  name,
+  app ? null,
+  closure ? [ ],
+  settings,
+  modules,
+}:
+runCommand "${name}-initramfs"
+  {
+    nativeBuildInputs = [
+      cpio
+      xz
+      binutils
+    ];
+    settings = builtins.toJSON settings;
+    passAsFile = [ "settings" ];
+    passthru.file = "initramfs";
+  }
+  (
+    ''
+      mkdir -p root/app root/etc/tinyboot root/etc/ssl/certs root/lib
+      install -m 0755 ${lib.getExe init} root/init
+      install -m 0644 "$settingsPath" root/etc/tinyboot/settings.json
+      install -m 0644 ${cacert}/etc/ssl/certs/ca-bundle.crt root/etc/ssl/certs/ca-certificates.crt
+      # Where OpenSSL, Go and rustls-native-certs look.
+      ln -s ca-certificates.crt root/etc/ssl/certs/ca-bundle.crt
+      ln -s certs/ca-certificates.crt root/etc/ssl/cert.pem
+      cp -r ${modules}/lib/modules root/lib/modules
+    ''
+    + lib.optionalString (app != null) ''
+      app=${app}
+      if ! [ -e "$app" ]; then
+        echo "The app of the image \"${name}\" has no file \"$app\"." >&2
+        exit 1
+      fi
+      if ! [ -f "$app" ] || ! [ -x "$app" ]; then
+        echo "The app of the image \"${name}\", \"$app\", is not an executable file." >&2
+        exit 1
+      fi
+      interpreter=$(readelf --program-headers "$app" 2>/dev/null | sed -n 's/.*Requesting program interpreter: \(.*\)]/\1/p')
+      if [ -n "$interpreter" ]; then
+        echo "The app of the image \"${name}\", \"$app\", is linked dynamically and needs \"$interpreter\": give it as \`command\`, which brings its closure." >&2
+        exit 1
+      fi
+      install -m 0755 "$app" root/app/
+    ''
+    + lib.optionalString (closure != [ ]) ''
+      mkdir -p root/nix/store
+      while read -r path; do cp -a "$path" root/nix/store/; done < ${closureInfo { rootPaths = closure; }}/store-paths
+    ''
+    + ''
+      # Store paths are read-only to protect the store; the machine's files have their owner's ordinary rights.
+      chmod -R u+w root
+      find root -exec touch --no-dereference --date=@1 {} +
+      mkdir -p $out
+      # A dictionary larger than the content needs would be allocated by the kernel all the same.
+      (cd root && find . -mindepth 1 -print0 | LC_ALL=C sort -z | cpio --quiet -o -H newc -R +0:+0 --reproducible --null) |
+        xz --check=crc32 --lzma2=preset=9e,dict=1MiB --threads=1 > $out/initramfs
+    ''
+  )

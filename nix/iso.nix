@@ -1,0 +1,72 @@
+# The bootable medium: an ISO 9660 file system with the image's files, and a FAT image with the UKI, which UEFI finds by
+# El Torito on a disc and by the partition table on a disk. Made without root or loop devices.
+{
+  lib,
+  runCommand,
+  xorriso,
+  mtools,
+  dosfstools,
+}:
+/*
+  Type: mkIso :: { name, uki, files, volumeId } -> derivation with the file `<name>.iso`
+
+  files     attribute set of path -> store path
+  volumeId  ISO 9660 volume id, at most 32 characters
+*/
+{
+  name,
+  uki,
+  files,
+  volumeId,
+}:
+runCommand "${name}-iso"
+  {
+    nativeBuildInputs = [
+      xorriso
+      mtools
+      dosfstools
+    ];
+    # mtools and xorriso take every date from it; FAT has none before 1980.
+    SOURCE_DATE_EPOCH = 315532800;
+    passthru.file = "${name}.iso";
+    meta.description = "Bootable ISO image of ${name}";
+  }
+  ''
+    export LC_ALL=C TZ=UTC
+    mkdir -p $out tree
+
+    # FAT as small as its content allows: one table, a root directory of one sector.
+    uki=${uki}/${uki.file}
+    size=$(stat --format=%s "$uki")
+    cluster=4096
+    clusters=$(((size + cluster - 1) / cluster + 2))
+    if [ $clusters -lt 4000 ]; then bits=12; elif [ $clusters -lt 65000 ]; then bits=16; else bits=32; fi
+    sectors=$((1 + (clusters * bits / 8 + 511) / 512 + 1 + 1 + clusters * cluster / 512))
+    # FAT32 has more reserved sectors and keeps its root directory in a cluster.
+    [ $bits = 32 ] && sectors=$((sectors + 64 + clusters / 64))
+    truncate --size=$((sectors * 512)) tree/efi.img
+    options="-F $bits -f 1 -s $((cluster / 512)) -a --invariant"
+    [ $bits = 32 ] || options="$options -r 16 -R 1"
+    mkfs.vfat $options tree/efi.img
+    mmd -i tree/efi.img ::/EFI ::/EFI/BOOT
+    mcopy -i tree/efi.img "$uki" ::/EFI/BOOT/BOOTX64.EFI
+
+    ${lib.concatStrings (
+      lib.mapAttrsToList (path: source: ''
+        if ! [ -e ${source} ]; then
+          echo ${lib.escapeShellArg "The file \"${path}\" of the image \"${name}\" does not exist: \"${source}\"."} >&2
+          exit 1
+        fi
+        mkdir -p "$(dirname tree/${lib.escapeShellArg path})"
+        cp -rL --no-preserve=mode,ownership ${source} tree/${lib.escapeShellArg path}
+      '') files
+    )}
+    find tree -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
+
+    xorriso -as mkisofs -quiet \
+      -volid ${volumeId} -preparer TINYBOOT -publisher TINYBOOT -appid TINYBOOT \
+      -no-pad -rational-rock -joliet -joliet-long \
+      -e efi.img -no-emul-boot -isohybrid-gpt-basdat \
+      --modification-date=1980010100000000 --gpt_disk_guid 74696e79-626f-4f74-8000-000000000001 \
+      -output "$out/${name}.iso" tree
+  ''

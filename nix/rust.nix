@@ -1,0 +1,67 @@
+# How Rust is built here: static binaries for the machine's own target, by crane, dependencies apart from the program.
+{
+  lib,
+  stdenv,
+  craneLib,
+  glibc,
+
+  # Shell code at the start of every build; `reproducible.nix` changes the circumstances of a build with it.
+  circumstances ? "",
+}:
+let
+  environment = {
+    strictDeps = true;
+    # With an explicit target the flags do not reach build scripts and procedural macros, which cannot be static.
+    CARGO_BUILD_TARGET = stdenv.hostPlatform.rust.rustcTarget;
+    buildInputs = [ glibc.static ];
+    preUnpack = circumstances + ''
+      buildTop=$PWD
+    '';
+    # Panic messages name source files: the same ones wherever the build took place.
+    preBuild = ''
+      export CARGO_BUILD_RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$buildTop=/build"
+    '';
+  };
+in
+{
+  inherit environment;
+
+  /*
+    Builds one program as a static executable.
+
+    Type: buildApp :: { src, pname, profile ? "release", … } -> derivation
+
+    src      folder with Cargo.toml and Cargo.lock, of a package or of a workspace
+    pname    the package, and its executable
+    profile  cargo's profile; the workspace must define it unless it is one of cargo's own
+    Further arguments are those of crane's buildPackage.
+  */
+  buildApp =
+    {
+      src,
+      pname,
+      profile ? "release",
+      ...
+    }@args:
+    let
+      common =
+        environment
+        // {
+          version = "0.1.0";
+          cargoExtraArgs = "--locked --package ${pname}";
+          CARGO_PROFILE = profile;
+          doCheck = false;
+        }
+        // removeAttrs args [ "profile" ];
+    in
+    craneLib.buildPackage (
+      common
+      // {
+        cargoArtifacts = craneLib.buildDepsOnly common;
+        meta = {
+          mainProgram = pname;
+        }
+        // args.meta or { };
+      }
+    );
+}

@@ -1,0 +1,144 @@
+# init's settings as a user writes them: name, type, default and description of each; wrong ones get a sentence.
+{ lib }:
+let
+  inherit (lib)
+    all
+    attrNames
+    concatMap
+    concatStringsSep
+    isAttrs
+    isInt
+    isList
+    isString
+    ;
+
+  nonEmpty = value: isString value && value != "";
+  types = {
+    seconds = {
+      description = "a number of seconds from 1 to 86400";
+      check = value: isInt value && value >= 1 && value <= 86400;
+    };
+    strings = {
+      description = "a list of strings";
+      check = value: isList value && all isString value;
+    };
+    names = {
+      description = "a list of host names or addresses";
+      check = value: isList value && all nonEmpty value;
+    };
+    environment = {
+      description = "an attribute set of strings, whose names are not empty and have no \"=\"";
+      check =
+        value:
+        isAttrs value
+        && all (name: builtins.match "[^=]+" name != null && isString value.${name}) (attrNames value);
+    };
+    hostName = {
+      description = "null or a host name of letters, digits and hyphens, at most 63 characters";
+      check =
+        value:
+        value == null
+        || (isString value && builtins.match "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?" value != null);
+    };
+    onExit = {
+      description = "\"reboot\", \"restart\" or \"poweroff\"";
+      check =
+        value:
+        builtins.elem value [
+          "reboot"
+          "restart"
+          "poweroff"
+        ];
+    };
+  };
+
+  options = {
+    app.arguments = {
+      type = types.strings;
+      default = [ ];
+      description = "Arguments of the app.";
+    };
+    app.environment = {
+      type = types.environment;
+      default = { };
+      description = "Environment variables of the app, besides those of the contract.";
+    };
+    app.gracePeriod = {
+      type = types.seconds;
+      default = 10;
+      description = "How long the app may take to stop before it is killed.";
+    };
+    app.onExit = {
+      type = types.onExit;
+      default = "reboot";
+      description = "What follows when the app ends by itself.";
+    };
+    network.hostName = {
+      type = types.hostName;
+      default = null;
+      description = "Host name; without it the one that DHCP gives, else the image's name.";
+    };
+    network.deadline = {
+      type = types.seconds;
+      default = 10;
+      description = "How long the app's start waits for links that have a carrier.";
+    };
+    storage.deadline = {
+      type = types.seconds;
+      default = 5;
+      description = "How long the app's start waits for storage.";
+    };
+    clock.servers = {
+      type = types.names;
+      default = [ ];
+      description = "NTP servers, asked after those that DHCP names.";
+    };
+  };
+
+  sections = attrNames options;
+  known = concatStringsSep ", " (
+    concatMap (section: map (name: "${section}.${name}") (attrNames options.${section})) sections
+  );
+  show = lib.generators.toPretty { multiline = false; };
+
+  unknown =
+    settings:
+    concatMap (
+      section:
+      if !(options ? ${section}) then
+        [ section ]
+      else if !isAttrs settings.${section} then
+        throw "The setting \"${section}\" must be an attribute set, but is ${show settings.${section}}."
+      else
+        map (name: "${section}.${name}") (
+          lib.filter (name: !(options.${section} ? ${name})) (attrNames settings.${section})
+        )
+    ) (attrNames settings);
+in
+{
+  inherit options;
+
+  /*
+    Fills in defaults and refuses what is wrong.
+
+    Type: resolve :: string -> attrset -> attrset
+  */
+  resolve =
+    image: settings:
+    let
+      strange = unknown settings;
+      value =
+        section: name: option:
+        let
+          given = settings.${section}.${name} or option.default;
+        in
+        if option.type.check given then
+          given
+        else
+          throw "The setting \"${section}.${name}\" of the image \"${image}\" must be ${option.type.description}, but is ${show given}.";
+    in
+    if strange != [ ] then
+      throw "The image \"${image}\" has no setting \"${lib.head strange}\"; there are: ${known}."
+    else
+      lib.mapAttrs (section: lib.mapAttrs (value section)) options;
+}

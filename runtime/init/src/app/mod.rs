@@ -1,0 +1,384 @@
+//! The app: started when the machine is ready, watched, told to stop, and followed by what the settings say.
+
+mod notify;
+mod policy;
+mod process;
+mod ready;
+mod short_boots;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tinyboot::status::{Action, Shutdown};
+use tokio::net::UnixDatagram;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::console::since_boot;
+use crate::drivers::Progress;
+use crate::power::Request;
+use crate::settings::Settings;
+use crate::status::Board;
+use notify::Notice;
+use policy::{GOOD_RUN, Next, Policy};
+use process::{Exit, Process};
+
+pub use process::any_left;
+
+/// How much later than the grace period an app can be killed that asks for more time.
+const LONGEST_EXTENSION: Duration = Duration::from_secs(300);
+const NOT_STARTED: &str = "the app cannot be started";
+/// How long the log waits for an app's last words when a process that it left behind keeps the pipe open.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// How the machine's work ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// What the machine does next.
+    pub action: Action,
+    /// The grace period in seconds, if it is over and processes are left.
+    pub expired: Option<u32>,
+}
+
+/// What the app needs from the rest of init.
+pub struct Surroundings {
+    /// Where the app's state is published.
+    pub board: Board,
+    /// How far the drivers are.
+    pub drivers: watch::Receiver<Progress>,
+    /// Where `/persistent` is as long as it can be written.
+    pub persistent: watch::Receiver<Option<PathBuf>>,
+}
+
+/// Runs the app until the machine is to stop, and stops it then. `requests` may still be asked afterwards: the last one
+/// counts.
+pub async fn supervise(
+    settings: &Settings,
+    surroundings: Surroundings,
+    requests: &mut mpsc::UnboundedReceiver<Request>,
+) -> Ending {
+    let Surroundings {
+        board,
+        drivers,
+        persistent,
+    } = surroundings;
+    let exits = process::reap().unwrap_or_else(|error| {
+        log::error!("app: the ends of processes go unnoticed: {error}");
+        mpsc::unbounded_channel().1
+    });
+    let socket = notify::open(Path::new(notify::SOCKET))
+        .inspect_err(|error| log::error!("app: {} cannot be opened: {error}", notify::SOCKET))
+        .ok();
+    let mut supervisor = Supervisor {
+        settings,
+        board: board.clone(),
+        persistent,
+        requests,
+        exits,
+        socket,
+        process: None,
+        stop: None,
+    };
+    supervisor
+        .until_stop(ready::wait(settings, &board, drivers))
+        .await;
+    let mut policy = Policy::default();
+    while supervisor.stop.is_none() {
+        let (ran, reason) = supervisor.run().await;
+        if supervisor.stop.is_none() {
+            supervisor.follow(&mut policy, ran, &reason).await;
+        }
+    }
+    supervisor.stop_the_rest().await
+}
+
+/// A shutdown that is under way.
+struct Stop {
+    action: Action,
+    asked: Instant,
+    deadline: Instant,
+}
+
+struct Supervisor<'a> {
+    settings: &'a Settings,
+    board: Board,
+    persistent: watch::Receiver<Option<PathBuf>>,
+    requests: &'a mut mpsc::UnboundedReceiver<Request>,
+    exits: mpsc::UnboundedReceiver<(Pid, Exit)>,
+    socket: Option<UnixDatagram>,
+    process: Option<Process>,
+    stop: Option<Stop>,
+}
+
+enum Event {
+    Exit(Pid, Exit),
+    Notices(Vec<Notice>),
+    Request(Request),
+    Time,
+}
+
+impl Supervisor<'_> {
+    /// The next thing that happens, `time` at the latest. Cancelling it loses nothing.
+    async fn event(&mut self, time: Option<Instant>) -> Event {
+        let mut datagram = [0; notify::LENGTH];
+        tokio::select! {
+            Some((pid, exit)) = self.exits.recv() => Event::Exit(pid, exit),
+            Some(request) = self.requests.recv() => Event::Request(request),
+            Ok(length) = receive(self.socket.as_ref(), &mut datagram) => {
+                Event::Notices(notify::parse(datagram.get(..length).unwrap_or_default()))
+            }
+            () = sleep_until(time.unwrap_or_else(Instant::now)), if time.is_some() => Event::Time,
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Lets `work` go on until it is done or a shutdown is asked for.
+    async fn until_stop(&mut self, work: impl Future<Output = ()>) {
+        tokio::pin!(work);
+        while self.stop.is_none() {
+            tokio::select! {
+                () = &mut work => return,
+                event = self.event(None) => match event {
+                    Event::Request(request) => self.asked(&request),
+                    Event::Notices(notices) => self.noticed(notices),
+                    Event::Exit(..) | Event::Time => {}
+                },
+            }
+        }
+    }
+
+    /// Runs the app once: for how long, and the reason for what follows. Returns also when its time to stop is over.
+    async fn run(&mut self) -> (Duration, String) {
+        let begin = Instant::now();
+        let Some(command) = process::command(&self.settings.app) else {
+            log::error!(
+                "app: the settings name no program, and /app does not hold exactly one file"
+            );
+            return (Duration::ZERO, NOT_STARTED.to_owned());
+        };
+        let program = command.first().map_or("", String::as_str);
+        self.board.write_now(Path::new(tinyboot::status::PATH));
+        let pid = match process::start(&command, &self.settings.app.environment) {
+            Ok(process) => {
+                let pid = process.pid;
+                log::info!("app: started {program} as process {pid}");
+                self.process = Some(process);
+                pid
+            }
+            Err(error) => {
+                log::error!("app: {program} cannot be started: {error}");
+                let end = format!("cannot be started: {error}");
+                self.board
+                    .update(|status| status.app.last_exit = Some(end.clone()));
+                return (Duration::ZERO, end);
+            }
+        };
+        self.board.update(|status| {
+            status.app.pid = Some(pid.as_raw());
+            status.app.starts += 1;
+            status.app.ready = false;
+            status.app.status = None;
+        });
+        let mut good = Some(begin + GOOD_RUN);
+        loop {
+            let deadline = self.stop.as_ref().map(|stop| stop.deadline);
+            match self.event(deadline.or(good)).await {
+                Event::Exit(ended, exit) if ended == pid => {
+                    self.ended(exit).await;
+                    return (begin.elapsed(), exit.reason());
+                }
+                Event::Exit(..) => {}
+                Event::Notices(notices) => self.noticed(notices),
+                Event::Request(request) => self.asked(&request),
+                Event::Time if deadline.is_some() => {
+                    return (begin.elapsed(), String::new());
+                }
+                Event::Time => {
+                    short_boots::forget(self.persistent.borrow().clone());
+                    good = None;
+                }
+            }
+        }
+    }
+
+    async fn ended(&mut self, exit: Exit) {
+        if let Some(process) = self.process.take() {
+            // Its last lines come before the line that says how it ended.
+            let _ = timeout(LAST_WORDS, process.output).await;
+        }
+        log::info!("app: {exit}");
+        self.board.update(|status| {
+            status.app.pid = None;
+            status.app.ready = false;
+            status.app.last_exit = Some(exit.to_string());
+        });
+    }
+
+    /// Does what follows when the app ended by itself.
+    async fn follow(&mut self, policy: &mut Policy, ran: Duration, reason: &str) {
+        let on_exit = self.settings.app.on_exit;
+        let short_boots = if on_exit == crate::settings::OnExit::Reboot && ran < GOOD_RUN {
+            let persistent = self.persistent.borrow().clone();
+            short_boots::count(persistent).await
+        } else {
+            1
+        };
+        match policy.next(on_exit, ran, short_boots) {
+            Next::Restart(pause) => {
+                // What it left behind would hold its ports and files.
+                let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+                log::info!("app: starts again in {:.1} s", pause.as_secs_f64());
+                self.until_stop(tokio::time::sleep(pause)).await;
+            }
+            Next::Stop(action, pause) => {
+                if !pause.is_zero() {
+                    log::warn!(
+                        "app: ended within {} s, boot {short_boots} in a row; {} s until the reboot",
+                        GOOD_RUN.as_secs(),
+                        pause.as_secs()
+                    );
+                    self.until_stop(tokio::time::sleep(pause)).await;
+                }
+                if self.stop.is_none() {
+                    self.begin(action, reason, "");
+                }
+            }
+        }
+    }
+
+    fn noticed(&mut self, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Ready => self.board.update(|status| status.app.ready = true),
+                Notice::Stopping => self.board.update(|status| status.app.ready = false),
+                Notice::Status(text) => self.board.update(|status| status.app.status = Some(text)),
+                Notice::ExtendTimeout(time) => self.extend(time),
+            }
+        }
+    }
+
+    fn extend(&mut self, time: Duration) {
+        let Some(stop) = &mut self.stop else { return };
+        let grace = Duration::from_secs(self.settings.app.grace_period.into());
+        let latest = stop.asked + grace + LONGEST_EXTENSION;
+        let wanted = Instant::now()
+            .checked_add(time)
+            .unwrap_or(latest)
+            .min(latest);
+        if wanted > stop.deadline {
+            stop.deadline = wanted;
+            let deadline = since_boot_at(wanted);
+            self.board.update(|status| {
+                if let Some(shutdown) = &mut status.shutdown {
+                    shutdown.deadline = deadline;
+                }
+            });
+        }
+    }
+
+    /// Somebody asks to stop: the first one starts the grace period, the last one says how it ends.
+    fn asked(&mut self, request: &Request) {
+        match &mut self.stop {
+            None => {
+                let grace = self.settings.app.grace_period;
+                let addition = if self.process.is_some() {
+                    format!("; the app has {grace} s")
+                } else {
+                    String::new()
+                };
+                self.begin(request.action, request.reason, &addition);
+                if let Some(process) = &self.process {
+                    // The app reads there what it is asked for.
+                    self.board.write_now(Path::new(tinyboot::status::PATH));
+                    // To the app alone: it knows in which order its helpers have to go.
+                    let _ = kill(process.pid, Signal::SIGTERM);
+                }
+            }
+            Some(stop) => {
+                if stop.action != request.action {
+                    let left = stop
+                        .deadline
+                        .saturating_duration_since(Instant::now())
+                        .as_secs();
+                    log::info!(
+                        "shutdown: {}: {} instead; the app still has {left} s",
+                        request.reason,
+                        doing(request.action)
+                    );
+                }
+                stop.action = request.action;
+                self.board.update(|status| {
+                    if let Some(shutdown) = &mut status.shutdown {
+                        shutdown.action = request.action;
+                        shutdown.reason = request.reason.to_owned();
+                    }
+                });
+            }
+        }
+    }
+
+    fn begin(&mut self, action: Action, reason: &str, addition: &str) {
+        log::info!("shutdown: {reason}: {}{addition}", doing(action));
+        let asked = Instant::now();
+        let deadline = asked + Duration::from_secs(self.settings.app.grace_period.into());
+        self.stop = Some(Stop {
+            action,
+            asked,
+            deadline,
+        });
+        let shutdown = Shutdown {
+            action,
+            reason: reason.to_owned(),
+            deadline: since_boot_at(deadline),
+        };
+        self.board.update(|status| status.shutdown = Some(shutdown));
+    }
+
+    /// Tells the processes that the app left behind, and gives them what is left of the grace period.
+    async fn stop_the_rest(&mut self) -> Ending {
+        if self.process.is_none() && any_left() {
+            let _ = kill(Pid::from_raw(-1), Signal::SIGTERM);
+        }
+        while any_left() {
+            let deadline = self
+                .stop
+                .as_ref()
+                .map_or_else(Instant::now, |stop| stop.deadline);
+            match self.event(Some(deadline)).await {
+                Event::Request(request) => self.asked(&request),
+                Event::Notices(notices) => self.noticed(notices),
+                Event::Exit(..) => {}
+                Event::Time => break,
+            }
+        }
+        let action = self
+            .stop
+            .as_ref()
+            .map_or(Action::Reboot, |stop| stop.action);
+        Ending {
+            action,
+            expired: any_left().then_some(self.settings.app.grace_period),
+        }
+    }
+}
+
+async fn receive(socket: Option<&UnixDatagram>, datagram: &mut [u8]) -> std::io::Result<usize> {
+    match socket {
+        Some(socket) => socket.recv(datagram).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn since_boot_at(time: Instant) -> f64 {
+    (since_boot() + time.saturating_duration_since(Instant::now())).as_secs_f64()
+}
+
+/// How the log says what is going on.
+fn doing(action: Action) -> &'static str {
+    match action {
+        Action::PowerOff => "powering off",
+        Action::Reboot => "rebooting",
+    }
+}

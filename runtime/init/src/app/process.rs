@@ -1,0 +1,204 @@
+//! Starting the app's process and waiting for all processes: every orphan of the machine is a child of PID 1.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::notify;
+use crate::console;
+use crate::settings;
+
+/// Where the image keeps the app's executable.
+const DIRECTORY: &str = "/app";
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It called exit(2).
+    Status(i32),
+    /// The number of the signal that killed it.
+    Signal(i32),
+}
+
+impl Exit {
+    /// What happened to the app, as the reason of a shutdown.
+    pub fn reason(self) -> String {
+        match self {
+            Self::Status(_) => format!("the app {self}"),
+            Self::Signal(_) => format!("the app was {self}"),
+        }
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "exited with status {status}"),
+            Self::Signal(number) => match Signal::try_from(*number) {
+                Ok(signal) => write!(f, "killed by {signal}"),
+                Err(_) => write!(f, "killed by signal {number}"),
+            },
+        }
+    }
+}
+
+/// The app's running process.
+#[derive(Debug)]
+pub struct Process {
+    /// Its id, also that of its session and process group.
+    pub pid: Pid,
+    /// Ends when nobody can write to the app's standard output and error any more, and all of it has been logged.
+    pub output: JoinHandle<()>,
+}
+
+/// What is to be run: the settings' command, or else the only file in [`DIRECTORY`].
+pub fn command(app: &settings::App) -> Option<Vec<String>> {
+    if !app.command.is_empty() {
+        return Some(app.command.clone());
+    }
+    let mut files = std::fs::read_dir(DIRECTORY)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path());
+    let only: Option<PathBuf> = files.next();
+    only.filter(|_| files.next().is_none())
+        .and_then(|path| Some(vec![path.to_str()?.to_owned()]))
+}
+
+/// Starts `command` in a session of its own, its output going to the console.
+///
+/// # Errors
+///
+/// What fork(2) or execve(2) said.
+pub fn start(command: &[String], environment: &BTreeMap<String, String>) -> io::Result<Process> {
+    let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    // One pipe for both, so that their lines stay in order.
+    let (reader, writer) = io::pipe()?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PATH", DIRECTORY)
+        .env("HOME", "/")
+        .env("TINYBOOT", "1")
+        .env("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
+        .env("NOTIFY_SOCKET", notify::SOCKET)
+        .envs(environment)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer);
+    // SAFETY: between fork and exec only setsid, open, write and close are called, all of them async-signal-safe.
+    unsafe { command.pre_exec(in_the_child) };
+    let child = command.spawn()?;
+    // The pipe's writing end lives in `command`: as long as it is open the output never ends.
+    drop(command);
+    let output = tokio::spawn(log_output(pipe::Receiver::from_owned_fd(OwnedFd::from(
+        reader,
+    ))?));
+    Ok(Process {
+        pid: Pid::from_raw(child.id().cast_signed()),
+        output,
+    })
+}
+
+fn in_the_child() -> io::Result<()> {
+    nix::unistd::setsid()?;
+    // The kernel never kills PID 1 for want of memory; among all others the app and what it starts come first.
+    if let Ok(mut file) = File::options().write(true).open("/proc/self/oom_score_adj") {
+        let _ = file.write_all(b"500");
+    }
+    Ok(())
+}
+
+async fn log_output(mut pipe: pipe::Receiver) {
+    let mut splitter = console::Splitter::default();
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+        for line in splitter.push(buffer.get(..length).unwrap_or_default()) {
+            console::app_line(&line).await;
+        }
+    }
+    if let Some(line) = splitter.finish() {
+        console::app_line(&line).await;
+    }
+}
+
+/// Takes the status of every child that ends from now on, and reports it.
+///
+/// # Errors
+///
+/// SIGCHLD cannot be caught.
+pub fn reap() -> io::Result<mpsc::UnboundedReceiver<(Pid, Exit)>> {
+    let mut children = signal(SignalKind::child())?;
+    let (exits, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            while let Some(exit) = reap_one() {
+                // After the last one who is interested they still have to be reaped.
+                let _ = exits.send(exit);
+            }
+            if children.recv().await.is_none() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+fn reap_one() -> Option<(Pid, Exit)> {
+    loop {
+        let mut status = 0;
+        // Not nix's: it takes the status of a child that died of a real-time signal and returns an error for it.
+        // SAFETY: the kernel writes one int at the address of `status`.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+        match pid {
+            1.. if libc::WIFEXITED(status) => {
+                return Some((Pid::from_raw(pid), Exit::Status(libc::WEXITSTATUS(status))));
+            }
+            1.. if libc::WIFSIGNALED(status) => {
+                return Some((Pid::from_raw(pid), Exit::Signal(libc::WTERMSIG(status))));
+            }
+            1.. => {}
+            0 => return None,
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return None,
+        }
+    }
+}
+
+/// Whether any process but init and the kernel's own is left, dead ones that were not reaped yet included.
+pub fn any_left() -> bool {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::All, flags) != Err(Errno::ECHILD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_as_the_log_has_it() {
+        assert_eq!(Exit::Status(3).to_string(), "exited with status 3");
+        assert_eq!(Exit::Status(0).reason(), "the app exited with status 0");
+        assert_eq!(Exit::Signal(11).to_string(), "killed by SIGSEGV");
+        assert_eq!(Exit::Signal(11).reason(), "the app was killed by SIGSEGV");
+        assert_eq!(Exit::Signal(40).to_string(), "killed by signal 40");
+    }
+}

@@ -1,0 +1,107 @@
+//! When the app starts: as soon as storage and the links have settled, and not later than their deadlines.
+
+use std::fs;
+use std::time::Duration;
+
+use tinyboot::status::Status;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::drivers::Progress;
+use crate::settings::Settings;
+use crate::status::Board;
+
+/// Storage keeps its deadline itself; this much later the app does not believe it any more.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Waits until the app can start. What is missing when a deadline passes is logged.
+pub async fn wait(settings: &Settings, board: &Board, mut drivers: watch::Receiver<Progress>) {
+    let now = Instant::now();
+    let network = now + seconds(settings.network.deadline);
+    let storage = now + seconds(settings.storage.deadline) + MARGIN;
+    // Until its driver is there a NIC is not known; a driver that hangs is waited for no longer than the network.
+    let _ = timeout_at(network, drivers.wait_for(|progress| progress.coldplugged)).await;
+    let mut status = board.subscribe();
+    if timeout_at(storage, status.wait_for(|status| status.storage.settled))
+        .await
+        .is_err()
+    {
+        log::error!("app: starts without storage, which has not settled");
+    }
+    let missing = |status: &Status| unsettled(status, &interfaces());
+    if timeout_at(
+        network,
+        status.wait_for(|status| missing(status).is_empty()),
+    )
+    .await
+    .is_err()
+    {
+        let names = missing(&board.snapshot()).join(", ");
+        log::warn!(
+            "app: starts without the network: no address after {} s on {names}",
+            settings.network.deadline
+        );
+    }
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(count.into())
+}
+
+/// The interfaces that hardware stands behind.
+fn interfaces() -> Vec<String> {
+    let entries = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries
+        .filter(|entry| entry.path().join("device").exists())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
+}
+
+/// Interfaces that nobody has said about yet that they are configured or cannot be.
+fn unsettled(status: &Status, interfaces: &[String]) -> Vec<String> {
+    let settled = |name: &String| {
+        status
+            .links
+            .iter()
+            .any(|link| link.name == *name && link.settled)
+    };
+    interfaces
+        .iter()
+        .filter(|name| !settled(name))
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tinyboot::status::Link;
+
+    #[test]
+    fn every_interface_has_to_be_settled() {
+        let link = |name: &str, settled| Link {
+            name: name.into(),
+            settled,
+            ..Link::default()
+        };
+        let status = Status {
+            links: vec![link("eth0", true), link("eth1", false)],
+            ..Status::default()
+        };
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert!(unsettled(&status, &[]).is_empty());
+        assert!(unsettled(&status, &names(&["eth0"])).is_empty());
+        assert_eq!(
+            unsettled(&status, &names(&["eth0", "eth1", "eth2"])),
+            names(&["eth1", "eth2"])
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! One question to one server.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::net::{UdpSocket, lookup_host};
+use tokio::time::{error::Elapsed, timeout};
+
+use super::kernel::Machine;
+use super::sntp::{self, Reject, Sample};
+
+/// How long a name may take to resolve.
+const RESOLVE: Duration = Duration::from_secs(5);
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(2);
+/// More addresses of one name are not tried in one go.
+const MOST_ADDRESSES: usize = 4;
+
+/// Why a server gave no sample.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its name has no address.
+    #[error("Its name cannot be resolved: {0}.")]
+    Resolve(io::Error),
+    /// The name service took too long.
+    #[error("Its name was not resolved within 5 s.")]
+    ResolveTimeout(Elapsed),
+    /// The network refuses.
+    #[error("It cannot be reached: {0}.")]
+    Unreachable(io::Error),
+    /// No answer came in time.
+    #[error("It did not answer within 2 s.")]
+    Timeout(Elapsed),
+    /// An answer came that does not count.
+    #[error(transparent)]
+    Rejected(Reject),
+}
+
+/// Asks a server, a name or an address, for the time. The system's resolver works on a thread of its own. Dropping
+/// the future ends the exchange.
+///
+/// # Errors
+///
+/// That of the last address that was tried.
+pub async fn ask(machine: &impl Machine, server: &str) -> Result<Sample, Error> {
+    let addresses: Vec<SocketAddr> = match server.parse::<IpAddr>() {
+        Ok(address) => vec![(address, sntp::PORT).into()],
+        Err(_) => {
+            let resolved = timeout(RESOLVE, lookup_host((server, sntp::PORT))).await;
+            resolved.map_err(Error::ResolveTimeout)?.map_err(Error::Resolve)?.take(MOST_ADDRESSES).collect()
+        }
+    };
+    let mut result = Err(Error::Resolve(io::ErrorKind::NotFound.into()));
+    for address in addresses {
+        result = exchange(machine, address).await;
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// A socket that is connected hears that server alone, and learns when nobody listens there.
+async fn exchange(machine: &impl Machine, server: SocketAddr) -> Result<Sample, Error> {
+    let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let socket = UdpSocket::bind((any, 0)).await.map_err(Error::Unreachable)?;
+    socket.connect(server).await.map_err(Error::Unreachable)?;
+    // Keyed from the kernel's generator, without waiting for it as getrandom(2) does early in a boot.
+    let nonce = RandomState::new().build_hasher().finish();
+    let sent = machine.now();
+    socket.send(&sntp::request(nonce)).await.map_err(Error::Unreachable)?;
+    let answer = async {
+        let mut buffer = [0; 512];
+        loop {
+            let length = socket.recv(&mut buffer).await.map_err(Error::Unreachable)?;
+            let received = machine.now();
+            match sntp::read(buffer.get(..length).unwrap_or_default(), nonce, sent, received) {
+                Err(Reject::NotOurs) => {}
+                other => return other.map_err(Error::Rejected),
+            }
+        }
+    };
+    timeout(ANSWER, answer).await.map_err(Error::Timeout)?
+}

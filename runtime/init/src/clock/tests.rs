@@ -1,0 +1,199 @@
+//! The clock's task on a machine that is not this one, with a server that is.
+
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tinyboot::status::{Lease, Link};
+
+use super::*;
+use crate::net::tests::world::{Outcome, World, isolated};
+
+/// 2026-11-23T12:00:00Z.
+const TRUTH: i64 = 1_795_435_200;
+const SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+
+/// A machine whose clock stands still unless it is set.
+#[derive(Clone, Default)]
+struct Fake(Arc<Mutex<Hands>>);
+
+#[derive(Default)]
+struct Hands {
+    now: i64,
+    slewed: Vec<i64>,
+    rtc: Option<i64>,
+}
+
+impl Fake {
+    fn at(seconds: i64) -> Self {
+        let fake = Self::default();
+        fake.with(|hands| hands.now = seconds * NANOSECONDS);
+        fake
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Hands) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Machine for Fake {
+    fn now(&self) -> i64 {
+        self.with(|hands| hands.now)
+    }
+
+    fn set(&self, nanoseconds: i64) -> io::Result<()> {
+        self.with(|hands| hands.now = nanoseconds);
+        Ok(())
+    }
+
+    fn slew(&self, nanoseconds: i64) -> io::Result<()> {
+        self.with(|hands| hands.slewed.push(nanoseconds));
+        Ok(())
+    }
+
+    fn write_rtc(&self) -> io::Result<()> {
+        self.with(|hands| hands.rtc = Some(hands.now));
+        Ok(())
+    }
+}
+
+fn settings(floor: i64) -> settings::Clock {
+    settings::Clock { floor: floor.unsigned_abs(), servers: Vec::new() }
+}
+
+#[test]
+fn a_clock_before_the_floor_is_raised() {
+    let machine = Fake::at(978_307_200);
+    assert_eq!(raise(&machine, &settings(TRUTH), None), "floor");
+    assert_eq!(machine.now(), TRUTH * NANOSECONDS);
+}
+
+#[test]
+fn a_clock_after_the_floor_is_left_alone() {
+    let machine = Fake::at(TRUTH + 1);
+    assert_eq!(raise(&machine, &settings(TRUTH), None), "rtc");
+    assert_eq!(machine.now(), (TRUTH + 1) * NANOSECONDS);
+}
+
+#[test]
+fn the_saved_time_counts_if_it_is_later() -> io::Result<()> {
+    let directory = tempfile::tempdir()?;
+    saved::save(directory.path(), TRUTH + 5)?;
+    let machine = Fake::at(0);
+    assert_eq!(raise(&machine, &settings(TRUTH), Some(directory.path())), "saved");
+    assert_eq!(machine.now(), (TRUTH + 5) * NANOSECONDS);
+    let machine = Fake::at(0);
+    assert_eq!(raise(&machine, &settings(TRUTH + 9), Some(directory.path())), "floor");
+    assert_eq!(machine.now(), (TRUTH + 9) * NANOSECONDS);
+    Ok(())
+}
+
+/// A server at 127.0.0.1 that says what `time` says and counts how often it was asked.
+fn serve(stratum: u8, time: i64) -> io::Result<Arc<Mutex<u32>>> {
+    let socket = UdpSocket::bind((SERVER, sntp::PORT))?;
+    let asked = Arc::new(Mutex::new(0));
+    let count = asked.clone();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 128];
+        while let Ok((length, client)) = socket.recv_from(&mut buffer) {
+            *count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            let request = buffer.get(..length).unwrap_or_default();
+            let answer = sntp::fake::answer(request, stratum, time * NANOSECONDS, time * NANOSECONDS);
+            // Someone else's answer comes first and must not count.
+            let mut forged = sntp::fake::answer(&[0xaa; 48], 1, 0, 0);
+            forged.truncate(48);
+            let _ = socket.send_to(&forged, client);
+            let _ = socket.send_to(&answer, client);
+        }
+    });
+    Ok(asked)
+}
+
+/// Loopback up, and a link whose lease names the server.
+async fn lease(world: &World) -> Outcome {
+    world.loopback().await?;
+    world.board.update(|status| {
+        let lease = Lease {
+            address: Ipv4Addr::new(10, 9, 0, 10),
+            prefix: 24,
+            server: SERVER,
+            router: None,
+            dns: Vec::new(),
+            domain: None,
+            host_name: None,
+            mtu: None,
+            ntp: vec![SERVER],
+            seconds: None,
+            renewals: 0,
+        };
+        status.links.push(Link { name: "eth0".into(), lease: Some(lease), ..Link::default() });
+    });
+    Ok(())
+}
+
+fn keeper(world: &World, machine: &Fake, settings: settings::Clock) -> tokio::task::JoinHandle<()> {
+    let keeper = Keeper::new(machine.clone(), settings, world.board.clone(), world.persistent.subscribe());
+    tokio::spawn(keeper.run(world.stop.clone()))
+}
+
+#[test]
+fn the_first_answer_sets_clock_rtc_and_the_saved_time() -> Outcome {
+    isolated("clock::tests::the_first_answer_sets_clock_rtc_and_the_saved_time", &[], async |world| {
+        let machine = Fake::at(978_307_200);
+        let asked = serve(2, TRUTH)?;
+        let persistent = world.directory.path().to_owned();
+        world.persistent.send_replace(Some(persistent.clone()));
+        let task = keeper(&world, &machine, settings(1_700_000_000));
+        assert!(!world.board.snapshot().clock.synchronized, "nobody is asked without a network");
+        lease(&world).await?;
+        let status = world.until("synchronisation", |status| status.clock.synchronized).await?;
+        assert_eq!(status.clock.source, "ntp 127.0.0.1");
+        assert!((status.clock.offset - (TRUTH - 1_700_000_000) as f64).abs() < 1e-3, "{}", status.clock.offset);
+        world.stop.cancel();
+        task.await?;
+        assert_eq!(machine.now().div_euclid(NANOSECONDS), TRUTH);
+        assert_eq!(saved::load(&persistent), Some(TRUTH));
+        assert_eq!(*asked.lock().unwrap_or_else(PoisonError::into_inner), 1);
+        assert!(machine.with(|hands| hands.slewed.is_empty()));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_server_may_set_the_clock_back_but_not_before_the_floor() -> Outcome {
+    isolated("clock::tests::a_server_may_set_the_clock_back_but_not_before_the_floor", &[], async |world| {
+        let _asked = serve(2, TRUTH)?;
+        lease(&world).await?;
+        let later = Fake::at(TRUTH + 86_400);
+        let task = keeper(&world, &later, settings(TRUTH - 1));
+        world.until("synchronisation", |status| status.clock.synchronized).await?;
+        assert_eq!(later.now().div_euclid(NANOSECONDS), TRUTH);
+        task.abort();
+
+        let built_later = Fake::at(TRUTH + 86_400);
+        let mut keeper =
+            Keeper::new(built_later.clone(), settings(TRUTH + 60), world.board.clone(), world.persistent.subscribe());
+        let network = Network::of(&world.board.snapshot());
+        let servers = keeper.servers(&network);
+        assert_eq!(keeper.question(&servers, &network, Instant::now()).await, None);
+        assert_eq!(built_later.now(), (TRUTH + 86_400) * NANOSECONDS);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_server_that_refuses_is_left_alone() -> Outcome {
+    isolated("clock::tests::a_server_that_refuses_is_left_alone", &[], async |world| {
+        let asked = serve(0, TRUTH)?;
+        lease(&world).await?;
+        let machine = Fake::at(TRUTH);
+        let mut keeper = Keeper::new(machine, settings(0), world.board.clone(), world.persistent.subscribe());
+        let network = Network::of(&world.board.snapshot());
+        let servers = keeper.servers(&network);
+        assert_eq!(servers, ["127.0.0.1"]);
+        assert_eq!(keeper.question(&servers, &network, Instant::now()).await, None);
+        assert_eq!(keeper.servers(&network), [""; 0]);
+        assert_eq!(*asked.lock().unwrap_or_else(PoisonError::into_inner), 1);
+        Ok(())
+    })
+}

@@ -1,0 +1,243 @@
+//! The machine's consoles: every line of init and of the app, on each of them.
+//!
+//! A thread of its own writes, so that a slow serial line never holds up the event loop. The app waits for room, by way
+//! of its pipe; init does not wait: beyond [`OWN_LIMIT`] lines its own are counted and the number is told.
+//!
+//! The lines do not go through `/dev/kmsg`: the kernel limits its rate and cuts long lines.
+
+mod line;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub use line::Splitter;
+
+/// How many lines of init wait for the consoles at most.
+const OWN_LIMIT: usize = 2000;
+/// How many lines of the app do; then the app waits.
+const APP_LIMIT: usize = 256;
+/// How long a console may take no byte until lines pass it by.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+static QUEUE: OnceLock<Queue> = OnceLock::new();
+
+struct Queue {
+    sender: Sender<Message>,
+    own: Arc<AtomicUsize>,
+    dropped: Arc<AtomicUsize>,
+    room: Arc<Semaphore>,
+}
+
+enum Message {
+    Own(Vec<u8>),
+    App(Vec<u8>, OwnedSemaphorePermit),
+    Consoles(Vec<Console>),
+    Flush(Sender<()>),
+}
+
+/// Time since boot, as all of init's messages tell it (`CLOCK_BOOTTIME`).
+pub fn since_boot() -> Duration {
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map(Duration::from)
+        .unwrap_or_default()
+}
+
+/// Starts the writer on `/dev/console` and makes it the receiver of the `log` macros.
+///
+/// # Errors
+///
+/// No thread could be started, or it was called a second time.
+pub fn start() -> io::Result<()> {
+    let (sender, receiver) = mpsc::channel();
+    let queue = Queue {
+        sender,
+        own: Arc::default(),
+        dropped: Arc::default(),
+        room: Arc::new(Semaphore::new(APP_LIMIT)),
+    };
+    let (own, dropped) = (queue.own.clone(), queue.dropped.clone());
+    let first = Console::open(Path::new("/dev/console"))
+        .into_iter()
+        .collect();
+    thread::Builder::new()
+        .name("console".into())
+        .spawn(move || write_all(&receiver, first, &own, &dropped))?;
+    QUEUE
+        .set(queue)
+        .map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;
+    log::set_logger(&Logger).map_err(io::Error::other)?;
+    log::set_max_level(log::LevelFilter::Info);
+    Ok(())
+}
+
+/// Turns from `/dev/console`, which is one console, to all those that the kernel writes to. Needs sysfs and devtmpfs.
+pub fn open_active() {
+    let active = fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
+    let mut consoles = Vec::new();
+    for name in active.split_ascii_whitespace() {
+        match Console::open(&Path::new("/dev").join(name)) {
+            Ok(console) => consoles.push(console),
+            Err(error) => log::warn!("console: /dev/{name} cannot be opened: {error}"),
+        }
+    }
+    if let (Some(queue), false) = (QUEUE.get(), consoles.is_empty()) {
+        // The writer lives as long as the process does.
+        let _ = queue.sender.send(Message::Consoles(consoles));
+    }
+}
+
+/// Writes one line of the app, when there is room. Cancelling the future loses the line.
+pub async fn app_line(text: &[u8]) {
+    let Some(queue) = QUEUE.get() else { return };
+    if let Ok(permit) = queue.room.clone().acquire_owned().await {
+        let _ = queue.sender.send(Message::App(
+            line::render(since_boot(), "app", text),
+            permit,
+        ));
+    }
+}
+
+/// Blocks until all that was logged is on the consoles, `limit` at most.
+pub fn flush(limit: Duration) {
+    let Some(queue) = QUEUE.get() else { return };
+    let (sender, done) = mpsc::channel();
+    if queue.sender.send(Message::Flush(sender)).is_ok() {
+        let _ = done.recv_timeout(limit);
+    }
+}
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        // Libraries log details of their own; what matters of them comes back as an error.
+        metadata.target().starts_with("tinyboot")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let Some(queue) = QUEUE.get().filter(|_| self.enabled(record.metadata())) else {
+            return;
+        };
+        if queue.own.fetch_add(1, Ordering::Relaxed) >= OWN_LIMIT {
+            queue.own.fetch_sub(1, Ordering::Relaxed);
+            queue.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let text = record.args().to_string();
+        let _ = queue.sender.send(Message::Own(line::render(
+            since_boot(),
+            "tinyboot",
+            text.as_bytes(),
+        )));
+    }
+
+    fn flush(&self) {}
+}
+
+fn write_all(
+    receiver: &Receiver<Message>,
+    mut consoles: Vec<Console>,
+    own: &AtomicUsize,
+    dropped: &AtomicUsize,
+) {
+    while let Ok(message) = receiver.recv() {
+        match message {
+            Message::Own(text) => {
+                consoles.iter_mut().for_each(|console| console.write(&text));
+                own.fetch_sub(1, Ordering::Relaxed);
+                let lost = dropped.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    let text = format!(
+                        "console: {lost} lines of init were lost, the consoles are too slow"
+                    );
+                    let text = line::render(since_boot(), "tinyboot", text.as_bytes());
+                    consoles.iter_mut().for_each(|console| console.write(&text));
+                }
+            }
+            Message::App(text, room) => {
+                consoles.iter_mut().for_each(|console| console.write(&text));
+                drop(room);
+            }
+            Message::Consoles(opened) => consoles = opened,
+            Message::Flush(done) => {
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+struct Console {
+    file: File,
+    stuck: bool,
+    lost: usize,
+}
+
+impl Console {
+    fn open(path: &Path) -> io::Result<Self> {
+        // No controlling terminal: a Ctrl-C on the serial line is not for init.
+        let flags = nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK;
+        let file = OpenOptions::new()
+            .write(true)
+            .custom_flags(flags)
+            .open(path)?;
+        Ok(Self {
+            file,
+            stuck: false,
+            lost: 0,
+        })
+    }
+
+    /// Writes `text`; a console that takes nothing for [`PATIENCE`] is passed by until it takes bytes again.
+    fn write(&mut self, text: &[u8]) {
+        if self.stuck {
+            if !self.ready(Duration::ZERO) {
+                self.lost += 1;
+                return;
+            }
+            self.stuck = false;
+            let text = format!(
+                "console: {} lines are missing here, this console took none",
+                self.lost
+            );
+            self.lost = 0;
+            self.put(&line::render(since_boot(), "tinyboot", text.as_bytes()));
+        }
+        self.put(text);
+    }
+
+    fn put(&mut self, mut text: &[u8]) {
+        while !text.is_empty() {
+            match self.file.write(text) {
+                Ok(count) => text = text.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.ready(PATIENCE) {
+                        self.stuck = true;
+                        self.lost = 1;
+                        return;
+                    }
+                }
+                // A console that is gone: there is nowhere to report it.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn ready(&self, limit: Duration) -> bool {
+        let mut polled = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
+        let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO);
+        poll(&mut polled, timeout).is_ok_and(|count| count > 0)
+    }
+}

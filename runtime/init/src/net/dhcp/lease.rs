@@ -1,0 +1,361 @@
+//! What a server's ACK gives: address, routes, resolvers and times (RFC 2132, RFC 3442).
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use dhcproto::v4::OptionCode;
+
+use super::message::{Reply, is_host};
+
+/// A lease as the options of an ACK say it, with everything that makes no sense left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Length of the subnet's prefix, 1 to 32.
+    pub prefix: u8,
+    /// The subnet's broadcast address (option 28).
+    pub broadcast: Option<Ipv4Addr>,
+    /// The server that gave it (option 54).
+    pub server: Ipv4Addr,
+    /// Where packets go: option 121, or a default route by the first router of option 3.
+    pub routes: Vec<Route>,
+    /// Resolvers (option 6).
+    pub dns: Vec<Ipv4Addr>,
+    /// Domain (option 15).
+    pub domain: Option<String>,
+    /// Host name (option 12).
+    pub host_name: Option<String>,
+    /// MTU (option 26).
+    pub mtu: Option<u16>,
+    /// NTP servers (option 42).
+    pub ntp: Vec<Ipv4Addr>,
+    /// How long it is valid.
+    pub times: Times,
+}
+
+/// One route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The network.
+    pub destination: Ipv4Addr,
+    /// Length of its prefix; 0 is the default route.
+    pub prefix: u8,
+    /// The router; `None` is a network on the link itself.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// The three times of a lease, from the moment when it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// When it ends; `None` is never.
+    pub lease: Option<Duration>,
+    /// T1, when its server is asked for more.
+    pub renew: Duration,
+    /// T2, when any server is asked.
+    pub rebind: Duration,
+}
+
+/// The number that stands for a lease without an end (RFC 2131, section 3.3).
+const INFINITE: u32 = u32::MAX;
+/// An IPv4 host need not take more than 576 bytes, so no honest server asks for less (RFC 791). The kernel would take
+/// 68, at which nothing works.
+const LEAST_MTU: u16 = 576;
+
+impl Lease {
+    /// Reads the lease out of an ACK. `None` when it lacks what a lease cannot do without: an address that a host can
+    /// have, and a time that is not zero. `server` stands in where option 54 is missing.
+    pub fn from_reply(reply: &Reply, server: Option<Ipv4Addr>) -> Option<Self> {
+        let address = reply.yiaddr;
+        let prefix = match reply.address(OptionCode::SubnetMask) {
+            Some(mask) => prefix_of(mask).unwrap_or_else(|| prefix_of_class(address)),
+            None => prefix_of_class(address),
+        };
+        if !is_host(address) || is_network_or_broadcast(address, prefix) {
+            return None;
+        }
+        Some(Self {
+            address,
+            prefix,
+            broadcast: reply.address(OptionCode::BroadcastAddr).filter(|it| in_subnet(*it, address, prefix)),
+            server: reply.address(OptionCode::ServerIdentifier).filter(|it| is_host(*it)).or(server)?,
+            routes: routes(reply),
+            dns: reply.addresses(OptionCode::DomainNameServer),
+            domain: reply.text(OptionCode::DomainName).and_then(name),
+            host_name: reply.text(OptionCode::Hostname).and_then(name),
+            mtu: mtu(reply),
+            ntp: reply.addresses(OptionCode::NtpServers),
+            times: Times::from_reply(reply)?,
+        })
+    }
+
+    /// The first default router.
+    pub fn router(&self) -> Option<Ipv4Addr> {
+        self.routes.iter().filter(|route| route.prefix == 0).find_map(|route| route.gateway)
+    }
+
+    /// True if `other` is on the link according to the subnet.
+    pub fn on_link(&self, other: Ipv4Addr) -> bool {
+        in_subnet(other, self.address, self.prefix)
+    }
+}
+
+impl Times {
+    /// The three times. T1 and T2 are the server's if they are in order, else half and seven eighths of the lease.
+    fn from_reply(reply: &Reply) -> Option<Self> {
+        let seconds = reply.number(OptionCode::AddressLeaseTime).filter(|it| *it != 0)?;
+        let total = Duration::from_secs(seconds.into());
+        let lease = (seconds != INFINITE).then_some(total);
+        let given = reply.number(OptionCode::Renewal).zip(reply.number(OptionCode::Rebinding));
+        let (renew, rebind) = match given {
+            Some((t1, t2)) if 0 < t1 && t1 < t2 && t2 < seconds => {
+                (Duration::from_secs(t1.into()), Duration::from_secs(t2.into()))
+            }
+            _ => (total / 2, total * 7 / 8),
+        };
+        Some(Self { lease, renew, rebind })
+    }
+}
+
+fn mtu(reply: &Reply) -> Option<u16> {
+    let mtu = u16::from_be_bytes(reply.option(OptionCode::InterfaceMtu)?.try_into().ok()?);
+    (mtu >= LEAST_MTU).then_some(mtu)
+}
+
+/// Option 121 replaces option 3 if it is there and well formed (RFC 3442).
+fn routes(reply: &Reply) -> Vec<Route> {
+    if let Some(routes) = reply.option(OptionCode::ClasslessStaticRoute).and_then(classless) {
+        return routes;
+    }
+    let router = reply.addresses(OptionCode::Router).first().copied();
+    router
+        .map(|gateway| Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: Some(gateway) })
+        .into_iter()
+        .collect()
+}
+
+/// Reads option 121: prefix length, as many octets of the network as the prefix needs, router. `None` if malformed.
+fn classless(mut bytes: &[u8]) -> Option<Vec<Route>> {
+    let mut routes = Vec::new();
+    while let Some((prefix, rest)) = bytes.split_first() {
+        let significant = usize::from(prefix.div_ceil(8));
+        if *prefix > 32 {
+            return None;
+        }
+        let (network, rest) = rest.split_at_checked(significant)?;
+        let (gateway, rest) = rest.split_first_chunk::<4>()?;
+        let mut octets = [0; 4];
+        for (place, octet) in octets.iter_mut().zip(network) {
+            *place = *octet;
+        }
+        // Bits beyond the prefix are to be ignored, and the kernel refuses them.
+        let destination = Ipv4Addr::from_bits(Ipv4Addr::from(octets).to_bits() & mask(*prefix));
+        let gateway = Ipv4Addr::from(*gateway);
+        if gateway.is_unspecified() {
+            routes.push(Route { destination, prefix: *prefix, gateway: None });
+        } else if is_host(gateway) {
+            routes.push(Route { destination, prefix: *prefix, gateway: Some(gateway) });
+        }
+        bytes = rest;
+    }
+    (!routes.is_empty()).then_some(routes)
+}
+
+/// A name that is safe in resolv.conf and as a host name: dot-separated labels of letters, digits, `-` and `_`.
+fn name(text: &str) -> Option<String> {
+    let text = text.trim_end_matches('.');
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    (text.len() <= 253 && text.split('.').all(label)).then(|| text.to_owned())
+}
+
+/// The bits of a prefix.
+fn mask(prefix: u8) -> u32 {
+    u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0)
+}
+
+fn in_subnet(other: Ipv4Addr, address: Ipv4Addr, prefix: u8) -> bool {
+    (other.to_bits() ^ address.to_bits()) & mask(prefix) == 0
+}
+
+/// The prefix of a netmask; `None` for one with holes and for 0.0.0.0.
+fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
+    let bits = mask.to_bits();
+    let ones = bits.leading_ones();
+    if ones == 0 || ones + bits.trailing_zeros() < 32 {
+        return None;
+    }
+    u8::try_from(ones).ok()
+}
+
+/// The prefix of an address whose server gave no mask: by its class, as the age that made such servers meant it.
+fn prefix_of_class(address: Ipv4Addr) -> u8 {
+    match address.octets() {
+        [0..=127, ..] => 8,
+        [128..=191, ..] => 16,
+        _ => 24,
+    }
+}
+
+fn is_network_or_broadcast(address: Ipv4Addr, prefix: u8) -> bool {
+    let host = address.to_bits() & !mask(prefix);
+    prefix < 31 && (host == 0 || host == !mask(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::fake;
+    use super::*;
+    use proptest::prelude::*;
+
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+    fn lease_at(address: [u8; 4], options: &[(u8, Vec<u8>)]) -> Option<Lease> {
+        let mut all = vec![(53, vec![5]), (54, SERVER.octets().to_vec())];
+        all.extend_from_slice(options);
+        let reply = Reply::decode(&fake::reply(1, MAC, address.into(), &all), MAC)?;
+        Lease::from_reply(&reply, None)
+    }
+
+    fn lease(options: &[(u8, Vec<u8>)]) -> Lease {
+        let mut all = vec![(51, 3600_u32.to_be_bytes().to_vec()), (1, vec![255, 255, 255, 0])];
+        all.extend_from_slice(options);
+        match lease_at([10, 0, 2, 15], &all) {
+            Some(lease) => lease,
+            None => panic!("no lease in {options:?}"),
+        }
+    }
+
+    fn seconds(value: u32) -> Vec<u8> {
+        value.to_be_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_lease_without_a_router_is_a_lease() {
+        let lease = lease(&[]);
+        assert_eq!((lease.prefix, lease.router(), lease.routes.len()), (24, None, 0));
+    }
+
+    #[test]
+    fn the_first_router_is_the_default_route() {
+        assert_eq!(lease(&[(3, vec![10, 0, 2, 2, 10, 0, 2, 3])]).router(), Some(SERVER));
+        assert_eq!(lease(&[(3, vec![0, 0, 0, 0, 10, 0, 2, 2])]).router(), Some(SERVER));
+    }
+
+    #[test]
+    fn classless_routes_replace_the_router() {
+        let option = vec![0, 10, 0, 2, 9, 8, 11, 10, 0, 2, 8, 12, 172, 31, 10, 0, 2, 7, 32, 10, 0, 3, 3, 0, 0, 0, 0];
+        let lease = lease(&[(3, vec![10, 0, 2, 2]), (121, option)]);
+        assert_eq!(lease.router(), Some(Ipv4Addr::new(10, 0, 2, 9)));
+        let shown: Vec<_> =
+            lease.routes.iter().map(|it| (it.destination.octets(), it.prefix, it.gateway.is_some())).collect();
+        assert_eq!(
+            shown,
+            [
+                ([0, 0, 0, 0], 0, true),
+                ([11, 0, 0, 0], 8, true),
+                ([172, 16, 0, 0], 12, true),
+                ([10, 0, 3, 3], 32, false)
+            ]
+        );
+    }
+
+    #[test]
+    fn malformed_classless_routes_leave_the_router() {
+        for option in [vec![33, 1, 2, 3, 4, 10, 0, 2, 2], vec![24, 10, 0], vec![8, 11, 10, 0, 2]] {
+            assert_eq!(lease(&[(3, vec![10, 0, 2, 2]), (121, option)]).router(), Some(SERVER));
+        }
+    }
+
+    #[test]
+    fn times_default_to_half_and_seven_eighths() {
+        let times = lease(&[]).times;
+        assert_eq!(times.lease, Some(Duration::from_secs(3600)));
+        assert_eq!((times.renew, times.rebind), (Duration::from_secs(1800), Duration::from_secs(3150)));
+    }
+
+    #[test]
+    fn times_of_the_server_count_if_they_are_in_order() {
+        let times = lease(&[(58, seconds(10)), (59, seconds(20))]).times;
+        assert_eq!((times.renew, times.rebind), (Duration::from_secs(10), Duration::from_secs(20)));
+        for (t1, t2) in [(0, 20), (20, 10), (10, 3600), (4000, 5000)] {
+            let times = lease(&[(58, seconds(t1)), (59, seconds(t2))]).times;
+            assert_eq!(times.renew, Duration::from_secs(1800), "{t1} {t2}");
+        }
+    }
+
+    #[test]
+    fn a_lease_for_ever_has_no_end() {
+        assert_eq!(lease_at([10, 0, 2, 15], &[(51, seconds(u32::MAX))]).map(|it| it.times.lease), Some(None));
+    }
+
+    #[test]
+    fn leases_that_cannot_be_are_none() {
+        let hour = (51, seconds(3600));
+        let mask = (1, vec![255, 255, 255, 0]);
+        assert_eq!(lease_at([10, 0, 2, 15], &[mask.clone()]), None, "no time");
+        assert_eq!(lease_at([10, 0, 2, 15], &[(51, seconds(0)), mask.clone()]), None, "no seconds");
+        for address in
+            [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [10, 0, 2, 0], [10, 0, 2, 255]]
+        {
+            assert_eq!(lease_at(address, &[hour.clone(), mask.clone()]), None, "{address:?}");
+        }
+        assert!(lease_at([10, 0, 2, 0], &[hour, (1, vec![255; 4])]).is_some(), "a /32 has no broadcast address");
+    }
+
+    #[test]
+    fn masks_with_holes_give_way_to_the_class() {
+        let hour = (51, seconds(3600));
+        for mask in [vec![255, 0, 255, 0], vec![0; 4]] {
+            assert_eq!(lease_at([192, 168, 1, 5], &[hour.clone(), (1, mask)]).map(|it| it.prefix), Some(24));
+        }
+        assert_eq!(lease_at([172, 16, 1, 5], &[hour]).map(|it| it.prefix), Some(16));
+    }
+
+    #[test]
+    fn an_mtu_that_nothing_works_with_is_left_out() {
+        for (mtu, taken) in
+            [(1400_u16, Some(1400)), (576, Some(576)), (575, None), (68, None), (0, None), (65_535, Some(65_535))]
+        {
+            assert_eq!(lease(&[(26, mtu.to_be_bytes().to_vec())]).mtu, taken);
+        }
+    }
+
+    #[test]
+    fn names_that_could_break_a_file_are_left_out() {
+        assert_eq!(lease(&[(15, b"example.org.\0".to_vec())]).domain.as_deref(), Some("example.org"));
+        for text in [
+            b"a\nnameserver 6.6.6.6".to_vec(),
+            b"a b".to_vec(),
+            b"..".to_vec(),
+            b"-x".to_vec(),
+            vec![b'a'; 64],
+            vec![0xff],
+        ] {
+            assert_eq!(lease(&[(15, text.clone()), (12, text)]), lease(&[]));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn classless_routes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            for route in classless(&bytes).unwrap_or_default() {
+                prop_assert_eq!(route.destination.to_bits() & !mask(route.prefix), 0);
+            }
+        }
+
+        #[test]
+        fn a_lease_has_times_in_order(total in 1_u32.., t1: u32, t2: u32) {
+            let times = lease(&[]).times;
+            prop_assert!(times.renew < times.rebind);
+            if let Some(lease) = lease_at([10, 0, 2, 15], &[(51, seconds(total)), (58, seconds(t1)), (59, seconds(t2))]) {
+                prop_assert!(lease.times.renew < lease.times.rebind);
+                prop_assert!(lease.times.lease.is_none_or(|it| lease.times.rebind < it));
+            }
+        }
+    }
+}

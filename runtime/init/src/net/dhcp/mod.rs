@@ -1,0 +1,41 @@
+//! A DHCPv4 client (RFC 2131) that does no I/O and has no clock: bytes and times in; messages, changes of the lease
+//! and the next deadline out. The sockets are in [`super::link`].
+
+mod backoff;
+pub mod client;
+mod lease;
+pub mod message;
+
+pub use backoff::Backoff;
+pub use client::{Action, Cause, Client};
+pub use lease::{Lease, Route};
+pub use message::Identity;
+
+/// What tests of other modules build on.
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    /// A lease of an hour, a /24, without routes or names.
+    pub fn lease(address: [u8; 4]) -> Lease {
+        Lease {
+            address: address.into(),
+            prefix: 24,
+            broadcast: None,
+            server: Ipv4Addr::new(10, 0, 2, 2),
+            routes: Vec::new(),
+            dns: Vec::new(),
+            domain: None,
+            host_name: None,
+            mtu: None,
+            ntp: Vec::new(),
+            times: lease::Times {
+                lease: Some(Duration::from_secs(3600)),
+                renew: Duration::from_secs(1800),
+                rebind: Duration::from_secs(3150),
+            },
+        }
+    }
+}

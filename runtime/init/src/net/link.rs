@@ -1,0 +1,371 @@
+//! One link's task: it joins the DHCP client to its sockets, to the kernel and to the status board.
+
+use std::future::pending;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rtnetlink::{Handle, LinkUnspec};
+use tinyboot::status;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::apply::Applied;
+use super::dhcp::{Action, Cause, Client, Identity, Lease};
+use super::saved::{self, Saved};
+use super::socket::{Packets, Unicast};
+use super::{Info, Shared};
+
+/// How long a link that was just brought up may take to find its carrier: the longest that negotiation takes on
+/// copper. Virtual cards say at once.
+const CARRIER_WAIT: Duration = Duration::from_secs(5);
+/// A saved lease that cannot be read within this time is not waited for.
+const LOAD_WAIT: Duration = Duration::from_millis(200);
+
+/// One link and everything that belongs to it.
+pub struct Link {
+    shared: Arc<Shared>,
+    handle: Handle,
+    news: watch::Receiver<Info>,
+    persistent: watch::Receiver<Option<PathBuf>>,
+    info: Info,
+    client: Client,
+    client_id: String,
+    applied: Applied,
+    packets: Option<Packets>,
+    unicast: Option<Unicast>,
+    renewals: u64,
+    /// Zero of the client's clock.
+    epoch: Instant,
+    carrier: Option<bool>,
+    /// When the link is settled whatever becomes of it.
+    settles: Duration,
+    overdue: bool,
+}
+
+impl Link {
+    /// A link that nothing was done with yet.
+    pub fn new(
+        shared: Arc<Shared>,
+        handle: Handle,
+        mut news: watch::Receiver<Info>,
+        persistent: watch::Receiver<Option<PathBuf>>,
+    ) -> Self {
+        let info = news.borrow_and_update().clone();
+        let identity = Identity { mac: info.mac, host_name: shared.settings.host_name.clone() };
+        let client_id = identity.client_id().iter().map(|byte| format!("{byte:02x}")).collect();
+        let deadline = Duration::from_secs(shared.settings.deadline.into());
+        Self {
+            client: Client::new(identity, shared.backoff, Box::new(random)),
+            client_id,
+            applied: Applied::new(handle.clone(), info.index, info.mtu),
+            packets: None,
+            unicast: None,
+            renewals: 0,
+            epoch: Instant::now(),
+            carrier: None,
+            settles: CARRIER_WAIT.min(deadline),
+            overdue: false,
+            shared,
+            handle,
+            news,
+            persistent,
+            info,
+        }
+    }
+
+    /// Configures the link until it vanishes or `stop` is cancelled. Its address stays when it is stopped.
+    pub async fn run(mut self, stop: CancellationToken) {
+        self.publish();
+        let up = LinkUnspec::new_with_index(self.info.index).up().build();
+        if let Err(error) = self.handle.link().change(up).execute().await {
+            log::error!("net: {}: cannot be brought up: {error}", self.info.name);
+        }
+        self.carrier_changed().await;
+        loop {
+            let settles = (!self.settled()).then_some(self.settles);
+            let wake = self.client.deadline().into_iter().chain(settles).min();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = self.news.changed() => match changed {
+                    Ok(()) => self.changed().await,
+                    Err(_) => return self.vanished(),
+                },
+                received = receive(self.packets.as_ref()) => match received {
+                    Ok(payload) => {
+                        let actions = self.client.receive(self.now(), &payload);
+                        self.perform(actions).await;
+                    }
+                    // It is opened again for the next message.
+                    Err(error) => {
+                        log::debug!("net: {}: {error}", self.info.name);
+                        self.packets = None;
+                    }
+                },
+                Ok(()) = self.persistent.changed() => self.save(),
+                () = sleep(wake.map(|wake| self.epoch + wake)) => {}
+            }
+            let actions = self.client.tick(self.now());
+            self.perform(actions).await;
+            self.settle();
+            self.publish();
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// The kernel says something new of the link.
+    async fn changed(&mut self) {
+        let info = self.news.borrow_and_update().clone();
+        let old = std::mem::replace(&mut self.info, info);
+        if old.name != self.info.name {
+            self.shared.board.update(|status| status.links.retain(|link| link.name != old.name));
+        }
+        self.carrier_changed().await;
+    }
+
+    async fn carrier_changed(&mut self) {
+        let carrier = self.info.carrier;
+        // Until the time for it is over, a link without a carrier is one that is still looking for it.
+        let same = self.carrier.unwrap_or(false) == carrier;
+        if same {
+            return;
+        }
+        self.say_carrier(carrier);
+        if carrier {
+            if self.client.lease().is_none() {
+                self.settles = self.now() + Duration::from_secs(self.shared.settings.deadline.into());
+                self.overdue = false;
+            }
+            self.load().await;
+            let actions = self.client.carrier_up(self.now());
+            self.perform(actions).await;
+        } else {
+            self.client.carrier_down();
+            self.packets = None;
+            self.unicast = None;
+        }
+    }
+
+    fn say_carrier(&mut self, carrier: bool) {
+        self.carrier = Some(carrier);
+        log::info!("net: {}: carrier is {}", self.info.name, if carrier { "up" } else { "down" });
+    }
+
+    /// True if nothing is left to wait for: see [`status::Link::settled`].
+    fn settled(&self) -> bool {
+        self.client.lease().is_some() || self.carrier == Some(false) || self.overdue
+    }
+
+    /// Gives up waiting, which is not giving up trying.
+    fn settle(&mut self) {
+        if self.settled() || self.now() < self.settles {
+            return;
+        }
+        self.overdue = true;
+        if self.carrier.is_none() {
+            self.say_carrier(false);
+        } else {
+            let deadline = self.shared.settings.deadline;
+            log::warn!("net: {}: no lease within {deadline} s; still asking", self.info.name);
+        }
+    }
+
+    async fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Broadcast { source, message } => self.broadcast(source, &message),
+                Action::Unicast { source, server, message } => self.unicast(source, server, &message),
+                Action::Acquired(lease) => {
+                    self.renewals = 0;
+                    self.apply(&lease).await;
+                    log::info!("net: {}: BOUND to {}", self.info.name, describe(&lease));
+                    self.save();
+                }
+                Action::Renewed(lease) => {
+                    self.renewals += 1;
+                    self.apply(&lease).await;
+                    log::info!("net: {}: renewed {}", self.info.name, terms(&lease));
+                }
+                Action::Removed { address, cause } => {
+                    let errors = self.applied.clear().await;
+                    self.complain(&errors);
+                    self.shared.set_lease(self.info.index, None);
+                    let cause = match cause {
+                        Cause::Expired => "expired",
+                        Cause::Refused => "was refused",
+                    };
+                    log::warn!("net: {}: lease of {address} {cause}; address removed", self.info.name);
+                }
+            }
+        }
+        if !self.client.listens() {
+            self.packets = None;
+            self.unicast = None;
+        }
+    }
+
+    async fn apply(&mut self, lease: &Lease) {
+        let left = self.client.left(self.now());
+        let errors = self.applied.set(lease, left).await;
+        self.complain(&errors);
+        self.shared.set_lease(self.info.index, Some(lease));
+    }
+
+    fn complain(&self, errors: &[super::apply::Error]) {
+        for error in errors {
+            log::error!("net: {}: {error}", self.info.name);
+        }
+    }
+
+    /// Opens the packet socket if it is not open.
+    fn listen(&mut self) -> std::io::Result<&Packets> {
+        let packets = match self.packets.take() {
+            Some(packets) => packets,
+            None => Packets::open(self.info.index)?,
+        };
+        Ok(self.packets.insert(packets))
+    }
+
+    /// A message that is not sent is one that is lost: the client sends it again.
+    fn broadcast(&mut self, source: Ipv4Addr, message: &[u8]) {
+        let sent = self.listen().and_then(|packets| packets.broadcast(source, message));
+        if let Err(error) = sent {
+            log::warn!("net: {}: no DHCP message could be sent: {error}", self.info.name);
+        }
+    }
+
+    fn unicast(&mut self, source: Ipv4Addr, server: Ipv4Addr, message: &[u8]) {
+        let socket = match self.unicast.take().filter(|socket| socket.source == source) {
+            Some(socket) => Ok(socket),
+            None => Unicast::open(self.info.index, source),
+        };
+        let sent = self.listen().map(drop).and_then(|()| {
+            let socket = self.unicast.insert(socket?);
+            socket.send(server, message)
+        });
+        if let Err(error) = sent {
+            log::warn!("net: {}: no DHCP message could be sent to {server}: {error}", self.info.name);
+        }
+    }
+
+    /// Remembers the address of an earlier boot, if `/persistent` is there already.
+    async fn load(&mut self) {
+        let Some(persistent) = self.persistent.borrow().clone() else {
+            return;
+        };
+        let (mac, client_id) = (self.mac(), self.client_id.clone());
+        let loaded = tokio::task::spawn_blocking(move || saved::load(&persistent, &mac, &client_id));
+        if let Ok(Ok(Some(saved))) = timeout(LOAD_WAIT, loaded).await {
+            self.client.remember(saved.address);
+        }
+    }
+
+    /// Saves the lease for the next boot, beside the event loop: a slow disk must not hold up the network.
+    fn save(&self) {
+        let Some((persistent, lease)) = self.persistent.borrow().clone().zip(self.client.lease()) else {
+            return;
+        };
+        let name = self.info.name.clone();
+        let saved =
+            Saved { mac: self.mac(), client_id: self.client_id.clone(), address: lease.address, server: lease.server };
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = saved::save(&persistent, &saved) {
+                log::warn!("net: {name}: the lease cannot be saved: {error}");
+            }
+        });
+    }
+
+    fn mac(&self) -> String {
+        self.info.mac.map(|byte| format!("{byte:02x}")).join(":")
+    }
+
+    /// Brings the status board up to date.
+    fn publish(&self) {
+        let link = status::Link {
+            name: self.info.name.clone(),
+            mac: self.mac(),
+            carrier: self.info.carrier,
+            state: self.client.state().to_string(),
+            settled: self.settled(),
+            lease: self.client.lease().map(|lease| self.shown(lease)),
+        };
+        self.shared.board.update(|status| match status.links.iter_mut().find(|other| other.name == link.name) {
+            Some(place) => *place = link,
+            None => {
+                status.links.push(link);
+                status.links.sort_by(|a, b| a.name.cmp(&b.name));
+            }
+        });
+    }
+
+    fn shown(&self, lease: &Lease) -> status::Lease {
+        status::Lease {
+            address: lease.address,
+            prefix: lease.prefix,
+            server: lease.server,
+            router: lease.router(),
+            dns: lease.dns.iter().copied().map(IpAddr::V4).collect(),
+            domain: lease.domain.clone(),
+            host_name: lease.host_name.clone(),
+            mtu: lease.mtu,
+            ntp: lease.ntp.clone(),
+            seconds: seconds(lease),
+            renewals: self.renewals,
+        }
+    }
+
+    fn vanished(self) {
+        log::info!("net: {}: gone", self.info.name);
+        self.shared.set_lease(self.info.index, None);
+        self.shared.board.update(|status| status.links.retain(|link| link.name != self.info.name));
+    }
+}
+
+async fn receive(packets: Option<&Packets>) -> std::io::Result<Vec<u8>> {
+    match packets {
+        Some(packets) => packets.receive().await,
+        None => pending().await,
+    }
+}
+
+async fn sleep(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => pending().await,
+    }
+}
+
+/// The standard library's hasher is keyed from the kernel's generator without waiting for it to be ready, which early
+/// in a boot can take seconds. What depends on this need not be secret, only different from machine to machine.
+fn random() -> u32 {
+    RandomState::new().build_hasher().finish() as u32
+}
+
+fn seconds(lease: &Lease) -> Option<u32> {
+    lease.times.lease.and_then(|time| u32::try_from(time.as_secs()).ok())
+}
+
+/// `10.0.2.15/24 from 10.0.2.2 for 86400 s`
+fn terms(lease: &Lease) -> String {
+    let time = seconds(lease).map_or("ever".into(), |seconds| format!("{seconds} s"));
+    format!("{}/{} from {} for {time}", lease.address, lease.prefix, lease.server)
+}
+
+/// The terms, and `, router 10.0.2.2, DNS 10.0.2.3` as far as it is there.
+fn describe(lease: &Lease) -> String {
+    let mut text = terms(lease);
+    if let Some(router) = lease.router() {
+        text += &format!(", router {router}");
+    }
+    let dns: Vec<String> = lease.dns.iter().map(Ipv4Addr::to_string).collect();
+    if !dns.is_empty() {
+        text += &format!(", DNS {}", dns.join(" "));
+    }
+    text
+}

@@ -1,0 +1,80 @@
+//! The last lease of each link, kept on `/persistent` so that the next boot can ask for the same address at once
+//! (RFC 2131's INIT-REBOOT).
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::resolv::replace;
+
+/// What is kept: enough to ask again. The server says the rest anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Saved {
+    /// Whose lease it is.
+    pub mac: String,
+    /// The client identifier that it was obtained with, in hexadecimal digits.
+    pub client_id: String,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The server that gave it.
+    pub server: Ipv4Addr,
+}
+
+/// A file is this long at most; anything longer is not ours.
+const LONGEST: u64 = 4096;
+
+/// The file of the link with this hardware address, below where `/persistent` is mounted.
+pub fn path(persistent: &Path, mac: &str) -> PathBuf {
+    persistent.join(".tinyboot/leases").join(format!("{mac}.json"))
+}
+
+/// Reads the lease of this link. `None` if there is none, or it is another link's or client's, or it cannot be read:
+/// the address is asked for as if it had never been known then.
+pub fn load(persistent: &Path, mac: &str, client_id: &str) -> Option<Saved> {
+    let path = path(persistent, mac);
+    if std::fs::metadata(&path).ok()?.len() > LONGEST {
+        return None;
+    }
+    let saved: Saved = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+    (saved.mac == mac && saved.client_id == client_id).then_some(saved)
+}
+
+/// Writes the lease, unless it is there already. It is not synced: losing it costs one round trip.
+///
+/// # Errors
+///
+/// What the file system says.
+pub fn save(persistent: &Path, saved: &Saved) -> io::Result<()> {
+    if load(persistent, &saved.mac, &saved.client_id).as_ref() == Some(saved) {
+        return Ok(());
+    }
+    replace(&path(persistent, &saved.mac), &serde_json::to_vec(saved)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_for_its_link_and_client_only() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let saved = Saved {
+            mac: "52:54:00:12:34:56".into(),
+            client_id: "01525400123456".into(),
+            address: Ipv4Addr::new(10, 0, 2, 15),
+            server: Ipv4Addr::new(10, 0, 2, 2),
+        };
+        assert_eq!(load(directory.path(), &saved.mac, &saved.client_id), None);
+        save(directory.path(), &saved)?;
+        assert_eq!(load(directory.path(), &saved.mac, &saved.client_id), Some(saved.clone()));
+        assert_eq!(load(directory.path(), &saved.mac, "ff"), None);
+        std::fs::copy(path(directory.path(), &saved.mac), path(directory.path(), "02:00:00:00:00:01"))?;
+        assert_eq!(load(directory.path(), "02:00:00:00:00:01", &saved.client_id), None);
+        std::fs::write(path(directory.path(), &saved.mac), "{")?;
+        assert_eq!(load(directory.path(), &saved.mac, &saved.client_id), None);
+        Ok(())
+    }
+}

@@ -1,0 +1,451 @@
+//! `/iso` and `/persistent`: finds them as devices come, mounts them, and says when nothing more is waited for.
+//!
+//! Storage has settled when both are mounted, or when the deadline has passed, or when there is nothing left that could
+//! bring them: all drivers are loaded, each device was looked at, no disk is on its way ([`sysfs::disks_are_coming`]),
+//! and on a machine with USB, which finds devices in its own time, nothing has moved for [`QUIET`]. The choice among
+//! several devices is made at that time, so that it does not depend on which of them was quicker. What comes
+//! later is mounted if its place is still empty.
+//!
+//! Reading and mounting happen on threads of their own: a device that hangs holds up nothing but itself.
+
+mod choose;
+mod probe;
+mod sysfs;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sys_mount::{MountFlags, UnmountFlags};
+use tinyboot::status;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::drivers::Progress;
+use crate::settings;
+use crate::status::Board;
+use crate::uevent::{Event, Subscription, Uevent};
+use choose::Found;
+use probe::{FileSystem, Kind};
+
+/// How long nothing must have moved on a machine with USB: root hubs report a device within 100 ms after power is good,
+/// and each further hub on the way as late again.
+const QUIET: Duration = Duration::from_millis(800);
+/// How often the conditions that no event announces are looked at until storage has settled.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// What storage needs from the rest of init.
+pub struct Surroundings {
+    /// Where the result is published.
+    pub board: Board,
+    /// Devices that come and go.
+    pub uevents: Subscription,
+    /// How far the drivers are.
+    pub drivers: watch::Receiver<Progress>,
+    /// Told where `/persistent` is as long as it can be written.
+    pub persistent: watch::Sender<Option<PathBuf>>,
+}
+
+/// Finds and mounts storage until `stop` is cancelled. What is mounted then stays so.
+pub async fn run(
+    settings: settings::Storage,
+    volume_id: Option<String>,
+    surroundings: Surroundings,
+    stop: CancellationToken,
+) {
+    if let Err(error) = sysfs::watch_media() {
+        log::info!("storage: a medium that is put in later may go unnoticed: {error}");
+    }
+    let (reports, mut inbox) = mpsc::unbounded_channel();
+    let Surroundings {
+        board,
+        mut uevents,
+        mut drivers,
+        persistent,
+    } = surroundings;
+    let mut storage = Storage {
+        volume_id,
+        board,
+        persistent,
+        reports,
+        found: Found::new(),
+        probing: BTreeSet::new(),
+        again: BTreeSet::new(),
+        mentioned: BTreeSet::new(),
+        iso: Slot::Empty,
+        data: Slot::Empty,
+        phase: Phase::Collecting,
+        moved: Instant::now(),
+    };
+    let deadline = Instant::now() + Duration::from_secs(settings.deadline.into());
+    storage.look_at_all();
+    let mut glance = tokio::time::interval(GLANCE);
+    loop {
+        let progress = *drivers.borrow_and_update();
+        storage.advance(progress, Instant::now() >= deadline);
+        let settled = storage.phase == Phase::Settled;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            event = uevents.next() => storage.event(&event),
+            Some(report) = inbox.recv() => storage.report(report),
+            Ok(()) = drivers.changed(), if !settled => {
+                storage.moved = Instant::now();
+                // A driver that has just returned has its disks in sysfs; their messages may still be in the queue.
+                storage.look_at_all();
+            }
+            () = sleep_until(deadline), if !settled => {}
+            _ = glance.tick(), if !settled => {}
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// More may be coming: nothing is chosen.
+    Collecting,
+    /// What is there is chosen from; the app waits until it is mounted.
+    Choosing,
+    /// The app does not wait any more.
+    Settled,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Slot {
+    Empty,
+    Mounting(String),
+    Mounted(String),
+}
+
+impl Slot {
+    fn device(&self) -> Option<&str> {
+        match self {
+            Self::Empty => None,
+            Self::Mounting(name) | Self::Mounted(name) => Some(name),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Iso,
+    Persistent,
+}
+
+impl Place {
+    fn path(self) -> &'static Path {
+        Path::new(match self {
+            Self::Iso => "/iso",
+            Self::Persistent => "/persistent",
+        })
+    }
+}
+
+enum Report {
+    Probed(String, io::Result<Option<FileSystem>>),
+    Mounted {
+        place: Place,
+        name: String,
+        kind: Kind,
+        result: io::Result<bool>,
+    },
+}
+
+struct Storage {
+    volume_id: Option<String>,
+    board: Board,
+    persistent: watch::Sender<Option<PathBuf>>,
+    reports: mpsc::UnboundedSender<Report>,
+    found: Found,
+    /// Devices whose first bytes are being read.
+    probing: BTreeSet<String>,
+    /// Those among them that changed meanwhile.
+    again: BTreeSet<String>,
+    /// Devices that the log has said something about already.
+    mentioned: BTreeSet<String>,
+    iso: Slot,
+    data: Slot,
+    phase: Phase,
+    moved: Instant,
+}
+
+impl Storage {
+    fn event(&mut self, event: &Event) {
+        let uevent: &Uevent = match event {
+            Event::Lost => return self.look_at_all(),
+            Event::Device(uevent) => uevent,
+        };
+        if matches!(uevent.field("SUBSYSTEM"), "usb" | "scsi" | "nvme" | "block") {
+            self.moved = Instant::now();
+        }
+        let name = uevent.field("DEVNAME");
+        if uevent.field("SUBSYSTEM") != "block" || !sysfs::is_medium(name) {
+            return;
+        }
+        match uevent.action.as_str() {
+            "add" => self.look_at(name),
+            "change" if self.in_use(name).is_none() => self.look_at(name),
+            "remove" => self.gone(name),
+            _ => {}
+        }
+    }
+
+    fn in_use(&self, name: &str) -> Option<Place> {
+        if self.iso.device() == Some(name) {
+            Some(Place::Iso)
+        } else {
+            (self.data.device() == Some(name)).then_some(Place::Persistent)
+        }
+    }
+
+    fn look_at_all(&mut self) {
+        let names = sysfs::block_devices();
+        let unknown: Vec<_> = names
+            .iter()
+            .filter(|name| !self.found.contains_key(*name))
+            .collect();
+        unknown.into_iter().for_each(|name| self.look_at(name));
+    }
+
+    fn look_at(&mut self, name: &str) {
+        if !self.probing.insert(name.to_owned()) {
+            self.again.insert(name.to_owned());
+            return;
+        }
+        let (name, reports) = (name.to_owned(), self.reports.clone());
+        tokio::task::spawn_blocking(move || {
+            let result = sysfs::read(&name);
+            // The receiver lives as long as storage does.
+            let _ = reports.send(Report::Probed(name, result));
+        });
+    }
+
+    fn gone(&mut self, name: &str) {
+        self.found.remove(name);
+        self.mentioned.remove(name);
+        let Some(place) = self.in_use(name) else {
+            return;
+        };
+        log::error!(
+            "storage: /dev/{name} was taken away while {} was on it",
+            place.path().display()
+        );
+        self.put(place, Slot::Empty, None);
+        // What the app has open fails with EIO; what it opens from now on meets the empty place.
+        if let Err(error) = sys_mount::unmount(place.path(), UnmountFlags::DETACH) {
+            log::error!(
+                "storage: {} cannot be unmounted: {error}",
+                place.path().display()
+            );
+        }
+    }
+
+    fn put(&mut self, place: Place, slot: Slot, mount: Option<status::Mount>) {
+        let writable = mount
+            .as_ref()
+            .filter(|mount| !mount.read_only)
+            .map(|mount| mount.path.clone());
+        match place {
+            Place::Iso => {
+                self.iso = slot;
+                self.board.update(|status| status.storage.iso = mount);
+            }
+            Place::Persistent => {
+                self.data = slot;
+                self.board
+                    .update(|status| status.storage.persistent = mount);
+                self.persistent.send_replace(writable);
+            }
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Probed(name, result) => self.probed(&name, result),
+            Report::Mounted {
+                place,
+                name,
+                kind,
+                result,
+            } => self.mounted(place, name, kind, result),
+        }
+    }
+
+    fn probed(&mut self, name: &str, result: io::Result<Option<FileSystem>>) {
+        self.probing.remove(name);
+        if self.again.remove(name) {
+            return self.look_at(name);
+        }
+        match result {
+            Ok(Some(file_system)) => {
+                if file_system.devices != 1
+                    && file_system.label == choose::LABEL
+                    && self.mentioned.insert(name.to_owned())
+                {
+                    log::warn!(
+                        "storage: /dev/{name} is one of {} devices of a btrfs; only a file system on one device is mounted",
+                        file_system.devices
+                    );
+                }
+                self.found.insert(name.to_owned(), file_system);
+            }
+            Ok(None) => drop(self.found.remove(name)),
+            Err(error) => {
+                self.found.remove(name);
+                // An empty drive is a normal state.
+                if error.raw_os_error() != Some(nix::libc::ENOMEDIUM)
+                    && self.mentioned.insert(name.to_owned())
+                {
+                    log::warn!("storage: /dev/{name} cannot be read: {error}");
+                }
+            }
+        }
+    }
+
+    fn mounted(&mut self, place: Place, name: String, kind: Kind, result: io::Result<bool>) {
+        let path = place.path();
+        match result {
+            Ok(read_only) => {
+                let addition = if read_only { ", read-only" } else { "" };
+                log::info!(
+                    "storage: {} is {kind} on /dev/{name}{addition}",
+                    path.display()
+                );
+                let mount = status::Mount {
+                    path: path.to_owned(),
+                    device: Path::new("/dev").join(&name),
+                    file_system: kind.name().to_owned(),
+                    read_only,
+                };
+                self.put(place, Slot::Mounted(name), Some(mount));
+            }
+            Err(error) => {
+                log::error!(
+                    "storage: the {kind} on /dev/{name} cannot be mounted on {}: {error}; it is left as it is",
+                    path.display()
+                );
+                self.found.remove(&name);
+                self.mentioned.insert(name);
+                self.put(place, Slot::Empty, None);
+            }
+        }
+    }
+
+    /// Goes on to the next phase when its time has come, and fills the empty places.
+    fn advance(&mut self, drivers: Progress, overdue: bool) {
+        if self.phase == Phase::Collecting && (overdue || self.all_is_known(drivers)) {
+            self.phase = Phase::Choosing;
+        }
+        if self.phase == Phase::Collecting {
+            return;
+        }
+        if self.iso == Slot::Empty
+            && let Some(name) =
+                choose::iso(&self.found, self.volume_id.as_deref(), true).map(str::to_owned)
+        {
+            self.mount(Place::Iso, name);
+        }
+        if self.data == Slot::Empty
+            && let Some(name) = choose::persistent(&self.found)
+                .first()
+                .map(|name| (*name).to_owned())
+        {
+            self.mount(Place::Persistent, name);
+        }
+        self.mention_others();
+        let mounting =
+            matches!(self.iso, Slot::Mounting(_)) || matches!(self.data, Slot::Mounting(_));
+        if self.phase == Phase::Choosing && (overdue || !mounting) {
+            self.phase = Phase::Settled;
+            if self.iso == Slot::Empty {
+                log::info!("storage: no iso9660 was found; /iso is empty");
+            }
+            if self.data == Slot::Empty {
+                log::warn!(
+                    "storage: no file system labelled \"tinyboot\" was found; /persistent refuses writes until one appears"
+                );
+            }
+            for slot in [&self.iso, &self.data] {
+                if let Slot::Mounting(name) = slot {
+                    log::warn!(
+                        "storage: /dev/{name} is not mounted yet; the app does not wait any longer"
+                    );
+                }
+            }
+            self.board.update(|status| status.storage.settled = true);
+        }
+    }
+
+    fn all_is_known(&self, drivers: Progress) -> bool {
+        if !drivers.coldplugged
+            || drivers.waiting > 0
+            || !self.probing.is_empty()
+            || sysfs::disks_are_coming()
+        {
+            return false;
+        }
+        let complete = choose::iso(&self.found, self.volume_id.as_deref(), false).is_some()
+            && !choose::persistent(&self.found).is_empty();
+        complete || !sysfs::has_slow_bus() || self.moved.elapsed() >= QUIET
+    }
+
+    fn mount(&mut self, place: Place, name: String) {
+        let Some(kind) = self.found.get(&name).map(|file_system| file_system.kind) else {
+            return;
+        };
+        self.mentioned.insert(name.clone());
+        self.put(place, Slot::Mounting(name.clone()), None);
+        let reports = self.reports.clone();
+        tokio::task::spawn_blocking(move || {
+            let result = mount(place, &name, kind);
+            let _ = reports.send(Report::Mounted {
+                place,
+                name,
+                kind,
+                result,
+            });
+        });
+    }
+
+    fn mention_others(&mut self) {
+        let Some(chosen) = self.data.device() else {
+            return;
+        };
+        for name in choose::persistent(&self.found) {
+            if name != chosen && self.mentioned.insert(name.to_owned()) {
+                log::warn!(
+                    "storage: /dev/{name} also has a file system labelled \"tinyboot\"; /persistent stays on /dev/{chosen}"
+                );
+            }
+        }
+    }
+}
+
+/// Mounts, and says whether the result is read-only: a medium that is write-protected is mounted all the same.
+fn mount(place: Place, name: &str, kind: Kind) -> io::Result<bool> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    let attempt = |flags: MountFlags| {
+        sys_mount::Mount::builder()
+            .fstype(kind.name())
+            .flags(flags)
+            .mount(Path::new("/dev").join(name), place.path())
+            .map(drop)
+    };
+    if place == Place::Iso {
+        return attempt(flags | MountFlags::RDONLY).map(|()| true);
+    }
+    let flags = flags | MountFlags::NOATIME;
+    match attempt(flags) {
+        Ok(()) => Ok(false),
+        Err(error)
+            if matches!(
+                error.raw_os_error(),
+                Some(nix::libc::EROFS | nix::libc::EACCES)
+            ) =>
+        {
+            attempt(flags | MountFlags::RDONLY).map(|()| true)
+        }
+        Err(error) => Err(error),
+    }
+}

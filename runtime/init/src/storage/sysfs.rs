@@ -1,0 +1,101 @@
+//! What sysfs says about block devices, and about those that are still to come.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::probe::{self, FileSystem};
+
+/// The block devices that are there, sorted; without memory disks, and without loop devices, which are the app's own.
+pub fn block_devices() -> Vec<String> {
+    let mut names: Vec<String> = entries("/sys/class/block")
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+        .filter(|name| is_medium(name))
+        .collect();
+    names.sort();
+    names
+}
+
+/// Whether a device of this name can hold what init looks for.
+pub fn is_medium(name: &str) -> bool {
+    !["ram", "zram", "loop", "fd"]
+        .iter()
+        .any(|kind| name.strip_prefix(kind).is_some_and(is_number))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Reads the device's first bytes and says what is there. Blocks as long as the hardware does.
+///
+/// # Errors
+///
+/// The device cannot be opened or read.
+pub fn read(name: &str) -> io::Result<Option<FileSystem>> {
+    let mut bytes = Vec::new();
+    File::open(Path::new("/dev").join(name))?
+        .take(probe::LENGTH as u64)
+        .read_to_end(&mut bytes)?;
+    Ok(probe::probe(&bytes))
+}
+
+/// Whether a device was seen that will be a disk as soon as it has been asked for its capacity: these two work that out
+/// after their driver has returned. (The drivers of all other controllers wait for their disks: the kernel ends all of
+/// its asynchronous probing before it starts PID 1, and that of a module before finit_module(2) returns.)
+pub fn disks_are_coming() -> bool {
+    let disks: Vec<PathBuf> = entries("/sys/class/block")
+        .filter_map(|path| path.canonicalize().ok())
+        .collect();
+    let has_no_disk = |path: &PathBuf| {
+        path.canonicalize()
+            .is_ok_and(|device| !disks.iter().any(|disk| disk.starts_with(&device)))
+    };
+    let usb = entries("/sys/bus/usb/devices")
+        .filter(|path| text(&path.join("bInterfaceClass")) == "08")
+        .any(|path| has_no_disk(&path));
+    let nvme = entries("/sys/class/nvme")
+        .filter(|path| text(&path.join("state")) != "dead")
+        .any(|path| has_no_disk(&path));
+    usb || nvme
+}
+
+/// Whether devices can be there that nobody has heard of yet: only USB finds them in its own time.
+pub fn has_slow_bus() -> bool {
+    entries("/sys/bus/usb/devices").next().is_some()
+}
+
+/// Has the kernel look every two seconds whether a medium was put in or taken out.
+pub fn watch_media() -> io::Result<()> {
+    fs::write("/sys/module/block/parameters/events_dfl_poll_msecs", "2000")
+}
+
+fn entries(directory: &str) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_loop_devices_are_no_media() {
+        for name in ["loop0", "ram15", "zram0", "fd0"] {
+            assert!(!is_medium(name), "{name}");
+        }
+        for name in ["vda", "vda1", "sr0", "nvme0n1p1", "sda", "rama"] {
+            assert!(is_medium(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The handle that [`configure`] returns.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch::{self, Receiver};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Error, Stopping};
+use crate::notify::{self, Notify};
+use crate::status::{self, Action, Status};
+use crate::watch::Watch;
+
+/// Starts to follow what init says, and returns a handle to it.
+///
+/// Call it once, at the start, within a tokio runtime that has its I/O driver enabled (`#[tokio::main]` has); one of a
+/// single thread will do. A task in that runtime follows the status from then on, as long as the runtime lives, even
+/// when all handles are dropped.
+///
+/// SIGINT and SIGTERM do not end the process by themselves any more: they cancel [`Machine::token`].
+///
+/// The machine is a tinyboot machine if `TINYBOOT=1` is in the environment and init's status is there; anything else
+/// is an ordinary machine, on which nothing is changed.
+///
+/// # Errors
+///
+/// Without a tokio runtime, when the system refuses a signal handler or an inotify watch, or when the status is there
+/// and cannot be understood.
+///
+/// # Panics
+///
+/// tokio panics when the runtime was built without its I/O driver.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), tinyboot::Error> {
+/// let machine = tinyboot::configure()?;
+/// machine.token().cancelled().await;
+/// # Ok(())
+/// # }
+/// ```
+pub fn configure() -> Result<Machine, Error> {
+    Machine::start(&Paths::from_environment())
+}
+
+/// Where init is to be found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Paths {
+    pub(crate) status: Option<PathBuf>,
+    pub(crate) notify: Option<OsString>,
+}
+
+impl Paths {
+    pub(crate) fn from_environment() -> Self {
+        let status = PathBuf::from(status::PATH);
+        let on_tinyboot =
+            env::var_os("TINYBOOT").is_some_and(|value| value == "1") && status.exists();
+        Self {
+            status: on_tinyboot.then_some(status),
+            notify: env::var_os("NOTIFY_SOCKET"),
+        }
+    }
+}
+
+/// The machine that the program is. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    on_tinyboot: bool,
+    status: Receiver<Status>,
+    stop: CancellationToken,
+    notify: Notify,
+}
+
+impl Machine {
+    fn start(paths: &Paths) -> Result<Self, Error> {
+        let runtime = Handle::try_current().map_err(Error::NoRuntime)?;
+        let (watch, status) = Watch::new(paths.status.as_deref())?;
+        let on_tinyboot = watch.has_status();
+        let stop = CancellationToken::new();
+        if status.shutdown.is_some() {
+            stop.cancel();
+        }
+        let (sender, receiver) = watch::channel(status);
+        runtime.spawn(watch.follow(sender, stop.clone()));
+        Ok(Self {
+            on_tinyboot,
+            status: receiver,
+            stop,
+            notify: Notify::new(paths.notify.clone()),
+        })
+    }
+
+    /// True on a tinyboot machine, false where the program runs beside others.
+    pub fn on_tinyboot(&self) -> bool {
+        self.on_tinyboot
+    }
+
+    /// A token that is cancelled when the program is to stop: power-off or reboot was asked for, or SIGTERM or SIGINT
+    /// came.
+    ///
+    /// From then on the program has the grace period (10 s unless the image sets another) to end; what is left of it
+    /// then is killed. Each call returns a child token of its own, so that cancelling it stops nothing else.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), tinyboot::Error> {
+    /// let machine = tinyboot::configure()?;
+    /// let listener = tokio::net::TcpListener::bind("[::]:80").await.expect("port 80 is free");
+    /// while let Some(connection) = machine.token().run_until_cancelled(listener.accept()).await {
+    ///     // Serve the connection.
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn token(&self) -> CancellationToken {
+        self.stop.child_token()
+    }
+
+    /// What follows when the program has ended, once that is decided; a later request replaces an earlier one.
+    ///
+    /// It is known when the token is cancelled, with one exception: a SIGTERM or SIGINT on a tinyboot machine that
+    /// somebody else than init has sent stops the program and is no request to the machine; then it stays `None`, and
+    /// what follows is what the image says for a program that ends by itself. On an ordinary machine any stop counts as
+    /// [`Action::PowerOff`].
+    pub fn action(&self) -> Option<Action> {
+        action(&self.status.borrow(), self.on_tinyboot, &self.stop)
+    }
+
+    /// Where the image's own content is readable: `/iso`, or `None` as long as no such medium was found and on an
+    /// ordinary machine.
+    ///
+    /// A medium may come late or be taken away, so the answer may change; see [`Machine::changes`] for how to wait for
+    /// it.
+    pub fn iso(&self) -> Option<PathBuf> {
+        self.status
+            .borrow()
+            .storage
+            .iso
+            .as_ref()
+            .map(|mount| mount.path.clone())
+    }
+
+    /// Where files outlive a reboot: `/persistent`, or `None` as long as there is no such disk and on an ordinary
+    /// machine.
+    ///
+    /// A disk may come late or be taken away, so the answer may change; see [`Machine::changes`] for how to wait for
+    /// it. While there is none the directory refuses writes.
+    /// It is not promised that the file system is writable ([`status::Mount::read_only`] says so) or that there is
+    /// space left, nor that a file that was not fsynced is still there after a power failure.
+    pub fn persistent(&self) -> Option<PathBuf> {
+        self.status
+            .borrow()
+            .storage
+            .persistent
+            .as_ref()
+            .map(|mount| mount.path.clone())
+    }
+
+    /// Waits until some link has a DHCP lease; at once when one has it already.
+    ///
+    /// It is not promised that the lease has a router or a resolver, that any other machine can be reached, nor that
+    /// the lease is still there when the call has returned. On an ordinary machine it returns at once, because there
+    /// the operating system looks after the network and nothing is known about it. The wait can be dropped at any time.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopping`] when the program is to stop, be there a lease or not.
+    pub async fn network(&self) -> Result<(), Stopping> {
+        self.wait_for(|status| status.links.iter().any(|link| link.lease.is_some()))
+            .await
+    }
+
+    /// Waits until a time server's answer was applied to the clock; at once when one was already.
+    ///
+    /// Without a network or a time server that never happens: put a bound on it
+    /// ([`tokio::time::timeout`](https://docs.rs/tokio/latest/tokio/time/fn.timeout.html)) where the program can go on
+    /// with a time that is only not before the image was built. It is not promised that the clock does not step
+    /// afterwards. On an ordinary machine it returns at once, because there the operating system looks after the clock.
+    /// The wait can be dropped at any time.
+    ///
+    /// # Errors
+    ///
+    /// [`Stopping`] when the program is to stop, be the clock right or not.
+    pub async fn clock(&self) -> Result<(), Stopping> {
+        self.wait_for(|status| status.clock.synchronized).await
+    }
+
+    /// What init has said last. On an ordinary machine it is [`Status::default`] always.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// The status as it changes: what init says is there within moments, and of several changes in a row at least the
+    /// last one is seen.
+    ///
+    /// The guard that [`Receiver::borrow`] returns must not be held across an `await`.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), tinyboot::Error> {
+    /// let machine = tinyboot::configure()?;
+    /// let mut changes = machine.changes();
+    /// let disk = changes.wait_for(|status| status.storage.persistent.is_some());
+    /// if let Some(Ok(_)) = machine.token().run_until_cancelled(disk).await {
+    ///     println!("a disk was found, late or not: {:?}", machine.persistent());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn changes(&self) -> Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Tells init that the program serves (`READY=1`).
+    ///
+    /// This and the other `notify` methods speak the sd_notify protocol on the socket in `NOTIFY_SOCKET`, and do
+    /// nothing when there is none. They never wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Notify`] when the socket cannot be reached or its queue is full.
+    pub fn notify_ready(&self) -> Result<(), Error> {
+        self.notify.send("READY=1")
+    }
+
+    /// Tells init in one line what the program is doing (`STATUS=`); line feeds become spaces. It is published in
+    /// [`status::App::status`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Machine::notify_ready`].
+    pub fn notify_status(&self, text: &str) -> Result<(), Error> {
+        self.notify.send(&notify::status(text))
+    }
+
+    /// Tells init that the program has begun to stop (`STOPPING=1`).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Machine::notify_ready`].
+    pub fn notify_stopping(&self) -> Result<(), Error> {
+        self.notify.send("STOPPING=1")
+    }
+
+    /// Asks init to wait with SIGKILL until `by` from now (`EXTEND_TIMEOUT_USEC=`), for a program that needs longer
+    /// than the grace period to stop in order.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Machine::notify_ready`].
+    pub fn extend_timeout(&self, by: Duration) -> Result<(), Error> {
+        self.notify.send(&notify::extend_timeout(by))
+    }
+
+    async fn wait_for(&self, condition: impl Fn(&Status) -> bool) -> Result<(), Stopping> {
+        let mut status = self.status.clone();
+        let condition = async {
+            // The sender is gone when the runtime is; then nobody polls this any more.
+            self.on_tinyboot && status.wait_for(condition).await.is_err()
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Stopping),
+            gone = condition => if gone { Err(Stopping) } else { Ok(()) },
+        }
+    }
+}
+
+/// What follows, from the status, or on an ordinary machine from the bare fact that the program was asked to stop.
+pub(crate) fn action(
+    status: &Status,
+    on_tinyboot: bool,
+    stop: &CancellationToken,
+) -> Option<Action> {
+    match &status.shutdown {
+        Some(shutdown) => Some(shutdown.action),
+        None => (!on_tinyboot && stop.is_cancelled()).then_some(Action::PowerOff),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod testing;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout
+)]
+mod tests;

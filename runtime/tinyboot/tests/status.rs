@@ -1,0 +1,68 @@
+//! The status file as `docs/app-contract.md` shows it: programs in other languages rely on every name in it.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use serde_json::{Value, json};
+use tinyboot::status::{Action, Status};
+
+fn example() -> Value {
+    json!({
+        "name": "hello",
+        "storage": {
+            "settled": true,
+            "iso": { "path": "/iso", "device": "/dev/sr0", "fileSystem": "iso9660", "readOnly": true },
+            "persistent": { "path": "/persistent", "device": "/dev/vda", "fileSystem": "btrfs", "readOnly": false }
+        },
+        "links": [{
+            "name": "eth0",
+            "mac": "52:54:00:12:34:56",
+            "carrier": true,
+            "state": "BOUND",
+            "settled": true,
+            "lease": {
+                "address": "10.0.2.15",
+                "prefix": 24,
+                "server": "10.0.2.2",
+                "router": "10.0.2.2",
+                "dns": ["10.0.2.3"],
+                "domain": null,
+                "hostName": null,
+                "mtu": null,
+                "ntp": [],
+                "seconds": 86400,
+                "renewals": 0
+            }
+        }],
+        "clock": { "synchronized": true, "source": "ntp 10.0.2.2", "offset": -0.012 },
+        "app": { "pid": 123, "starts": 1, "ready": true, "status": "boot number 7", "lastExit": null },
+        "shutdown": null
+    })
+}
+
+#[test]
+fn no_field_is_lost_or_renamed() {
+    let status: Status = serde_json::from_value(example()).unwrap();
+    assert_eq!(serde_json::to_value(&status).unwrap(), example());
+}
+
+#[test]
+fn a_shutdown_names_its_action() {
+    for (name, action) in [("poweroff", Action::PowerOff), ("reboot", Action::Reboot)] {
+        let mut asked = example();
+        asked["shutdown"] = json!({ "action": name, "reason": "power button", "deadline": 42.5 });
+        let status: Status = serde_json::from_value(asked.clone()).unwrap();
+        assert_eq!(
+            status.shutdown.as_ref().map(|shutdown| shutdown.action),
+            Some(action)
+        );
+        assert_eq!(serde_json::to_value(&status).unwrap(), asked);
+        assert_eq!(action.to_string(), name);
+    }
+}
+
+#[test]
+fn an_empty_object_is_a_status() {
+    assert_eq!(
+        serde_json::from_value::<Status>(json!({})).unwrap(),
+        Status::default()
+    );
+}
