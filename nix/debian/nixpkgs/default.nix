@@ -66,7 +66,7 @@ let
       overlays = [ ];
       newScope = extra: lib.callPackageWith (pkgs // extra);
       callPackage = newScope { };
-      pkgs' = pkgs;
+      inherit pkgs;
 
       stdenvNoCC = mkStdenv {
         trees = [ base ];
