@@ -108,12 +108,11 @@ let
       util-linux = base;
       # Debian's libc6-dev has the static library beside the shared one.
       glibc = toolchain // { static = toolchain; dev = toolchain; };
-      busybox = debian "busybox" { meta.mainProgram = "busybox"; };
       pkgsStatic = pkgs // { busybox = extend packages.busybox-static { pname = "busybox"; meta.mainProgram = "busybox"; }; };
       qemu = debian "qemu" { meta.mainProgram = "qemu-system-x86_64"; };
       qemu_kvm = qemu;
       qemu_test = qemu;
-      inherit (import ./files.nix { inherit debian runCommand; }) OVMF systemd cacert libfaketime;
+      inherit (import ./files.nix { inherit debian runCommand; inherit (packages) patchelf; }) OVMF systemd cacert libfaketime busybox;
 
       # trivial builders
       runCommandWith = { name, stdenv ? pkgs.stdenvNoCC, derivationArgs ? { }, ... }: buildCommand:

@@ -1,12 +1,34 @@
 # Packages that are files, at the places where nixpkgs has them.
-{ debian, runCommand }:
+{
+  debian,
+  runCommand,
+  patchelf,
+}:
 let
   ovmf = debian "OVMF" { };
   boot = debian "systemd" { };
   certificates = debian "cacert" { };
   faketime = debian "libfaketime" { };
+  busyboxTree = debian "busybox" { };
 in
 {
+  # Links of itself are made by it: it must be a program, not a script that starts one.
+  busybox =
+    runCommand "busybox-${busyboxTree.version}"
+      {
+        nativeBuildInputs = [ patchelf ];
+        meta.mainProgram = "busybox";
+      }
+      ''
+        mkdir -p $out/bin
+        cp ${busyboxTree}/usr/bin/busybox $out/bin/busybox
+        chmod +w $out/bin/busybox
+        patchelf --set-interpreter ${busyboxTree}/usr/lib64/ld-linux-x86-64.so.2 \
+          --set-rpath ${busyboxTree}/usr/lib/x86_64-linux-gnu $out/bin/busybox
+        for applet in $($out/bin/busybox --list); do
+          [ -e "$out/bin/$applet" ] || ln -s busybox "$out/bin/$applet"
+        done
+      '';
   OVMF =
     ovmf
     // rec {
