@@ -66,7 +66,7 @@ let
       overlays = [ ];
       newScope = extra: lib.callPackageWith (pkgs // extra);
       callPackage = newScope { };
-      pkgs' = pkgs;
+      inherit pkgs;
 
       stdenvNoCC = mkStdenv {
         trees = [ base ];
@@ -228,4 +228,4 @@ let
       makeScopeWithSplicing' = lib.makeScopeWithSplicing' { inherit splicePackages newScope; };
     };
 in
-pkgs // { inherit pkgs; }
+pkgs
