@@ -21,18 +21,22 @@ mkTest {
         "3": "exited with status 3",
         "panic": "exited with status 101",
         "segfault": "killed by SIGSEGV",
-        "abort": "killed by SIGABRT",
         "kill": "killed by SIGKILL",
     }
+    pauses = []
     for boots, (way, cause) in enumerate(endings.items(), start=2):
         with subtest(f"an app that is {cause}"):
             machine.tell(f"end {way}")
-            machine.wait(f"tinyboot: app: {cause}")
-            machine.wait(f"tinyboot: shutdown: the app .*{cause.removeprefix('exited ')}: rebooting")
+            ended = machine.wait(rf"\[ *([\d.]+)\] tinyboot: app: {cause}")
+            rebooting = machine.wait(rf"\[ *([\d.]+)\] tinyboot: shutdown: the app {cause}: rebooting")
+            pauses.append(float(rebooting[1]) - float(ended[1]))
             machine.wait(r"tinyboot: shutdown: /persistent unmounted")
             machine.wait(r"tinyboot: shutdown: reboot")
             machine.ready()
             t.assertEqual(machine.ask("count /persistent/boots"), str(boots))
+
+    with subtest("an app that fails at every boot makes the boots no hot loop"):
+        t.assertGreater(pauses[-1], 2 * pauses[0], f"the pauses before the reboots were {pauses} s")
 
     machine.powered_off()
   '';

@@ -36,6 +36,9 @@ use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
     if std::process::id() != 1 {
+        if let Some(code) = drivers::as_helper(std::env::args().skip(1)) {
+            return code;
+        }
         let _ = writeln!(
             io::stderr(),
             "tinyboot-init is PID 1 of a tinyboot image and does nothing as another process."
@@ -53,19 +56,21 @@ fn boot() -> io::Result<Infallible> {
     mounts::pseudo();
     console::open_active();
     let settings = settings::load(Path::new(settings::PATH));
-    clock::floor(&settings.clock, None);
+    let source = clock::floor(&settings.clock, None);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(live(settings))
+    runtime.block_on(live(settings, source))
 }
 
-async fn live(settings: Settings) -> io::Result<Infallible> {
+async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
     let stop = CancellationToken::new();
-    let board = Board::new(Status {
+    let mut status = Status {
         name: settings.name.clone(),
         ..Status::default()
-    });
+    };
+    status.clock.source = time_source.into();
+    let board = Board::new(status);
     let uevents = uevent::Hub::new();
     tokio::spawn(power::watchdog::run(uevents.subscribe()));
     match uevent::socket() {

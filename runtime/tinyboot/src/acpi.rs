@@ -64,6 +64,10 @@ async fn wait(paths: &Paths, token: &CancellationToken) -> Result<Option<Action>
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
     use crate::machine::testing::Init;
     use crate::status::Status;
@@ -89,22 +93,38 @@ mod tests {
         );
     }
 
+    /// Waits, lets `meanwhile` happen, and says how the wait ended.
+    async fn wait_while(
+        init: &Init,
+        token: &CancellationToken,
+        meanwhile: impl FnOnce(),
+    ) -> Option<Action> {
+        init.publish(&Status::default());
+        let paths = init.paths();
+        let happens = async {
+            tokio::task::yield_now().await;
+            meanwhile();
+        };
+        let both = async { tokio::join!(wait(&paths, token), happens).0 };
+        timeout(Duration::from_secs(20), both)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
     #[tokio::test]
     async fn a_request_made_while_waiting_counts() {
         for asked in [Action::PowerOff, Action::Reboot] {
             let init = Init::new();
-            init.publish(&Status::default());
             let token = CancellationToken::new();
-            let paths = init.paths();
-            let waiting = wait(&paths, &token);
-            let request = async {
-                tokio::task::yield_now().await;
-                init.publish(&init.stopping(asked));
-                std::future::pending::<()>().await
-            };
-            let action =
-                tokio::select! { action = waiting => action, () = request => unreachable!() };
-            assert_eq!(action.unwrap(), Some(asked));
+            let action = wait_while(&init, &token, || init.publish(&init.stopping(asked))).await;
+            assert_eq!(action, Some(asked));
         }
+    }
+
+    #[tokio::test]
+    async fn a_token_cancelled_while_waiting_ends_the_wait() {
+        let (init, token) = (Init::new(), CancellationToken::new());
+        assert_eq!(wait_while(&init, &token, || token.cancel()).await, None);
     }
 }

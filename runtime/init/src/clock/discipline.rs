@@ -68,8 +68,15 @@ mod tests {
         let mut discipline = synchronised();
         assert_eq!(discipline.correct(10 * SECOND), Correction::Confirm);
         assert_eq!(discipline.correct(-10 * SECOND), Correction::Confirm);
-        assert_eq!(discipline.correct(-10 * SECOND + SECOND / 4), Correction::Step);
-        assert_eq!(discipline.correct(-10 * SECOND), Correction::Confirm, "a step ends the doubt");
+        assert_eq!(
+            discipline.correct(-10 * SECOND + SECOND / 4),
+            Correction::Step
+        );
+        assert_eq!(
+            discipline.correct(-10 * SECOND),
+            Correction::Confirm,
+            "a step ends the doubt"
+        );
     }
 
     #[test]

@@ -49,7 +49,11 @@ pub async fn ask(machine: &impl Machine, server: &str) -> Result<Sample, Error> 
         Ok(address) => vec![(address, sntp::PORT).into()],
         Err(_) => {
             let resolved = timeout(RESOLVE, lookup_host((server, sntp::PORT))).await;
-            resolved.map_err(Error::ResolveTimeout)?.map_err(Error::Resolve)?.take(MOST_ADDRESSES).collect()
+            resolved
+                .map_err(Error::ResolveTimeout)?
+                .map_err(Error::Resolve)?
+                .take(MOST_ADDRESSES)
+                .collect()
         }
     };
     let mut result = Err(Error::Resolve(io::ErrorKind::NotFound.into()));
@@ -64,19 +68,33 @@ pub async fn ask(machine: &impl Machine, server: &str) -> Result<Sample, Error> 
 
 /// A socket that is connected hears that server alone, and learns when nobody listens there.
 async fn exchange(machine: &impl Machine, server: SocketAddr) -> Result<Sample, Error> {
-    let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-    let socket = UdpSocket::bind((any, 0)).await.map_err(Error::Unreachable)?;
+    let any = if server.is_ipv4() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    };
+    let socket = UdpSocket::bind((any, 0))
+        .await
+        .map_err(Error::Unreachable)?;
     socket.connect(server).await.map_err(Error::Unreachable)?;
     // Keyed from the kernel's generator, without waiting for it as getrandom(2) does early in a boot.
     let nonce = RandomState::new().build_hasher().finish();
     let sent = machine.now();
-    socket.send(&sntp::request(nonce)).await.map_err(Error::Unreachable)?;
+    socket
+        .send(&sntp::request(nonce))
+        .await
+        .map_err(Error::Unreachable)?;
     let answer = async {
         let mut buffer = [0; 512];
         loop {
             let length = socket.recv(&mut buffer).await.map_err(Error::Unreachable)?;
             let received = machine.now();
-            match sntp::read(buffer.get(..length).unwrap_or_default(), nonce, sent, received) {
+            match sntp::read(
+                buffer.get(..length).unwrap_or_default(),
+                nonce,
+                sent,
+                received,
+            ) {
                 Err(Reject::NotOurs) => {}
                 other => return other.map_err(Error::Rejected),
             }

@@ -46,11 +46,16 @@ impl Machine for Kernel {
     fn now(&self) -> i64 {
         // The real-time clock can always be read.
         let now = clock_gettime(ClockId::CLOCK_REALTIME).unwrap_or(TimeSpec::new(0, 0));
-        now.tv_sec().saturating_mul(NANOSECONDS).saturating_add(now.tv_nsec())
+        now.tv_sec()
+            .saturating_mul(NANOSECONDS)
+            .saturating_add(now.tv_nsec())
     }
 
     fn set(&self, nanoseconds: i64) -> io::Result<()> {
-        let time = TimeSpec::new(nanoseconds.div_euclid(NANOSECONDS), nanoseconds.rem_euclid(NANOSECONDS));
+        let time = TimeSpec::new(
+            nanoseconds.div_euclid(NANOSECONDS),
+            nanoseconds.rem_euclid(NANOSECONDS),
+        );
         Ok(clock_settime(ClockId::CLOCK_REALTIME, time)?)
     }
 
@@ -69,7 +74,9 @@ impl Machine for Kernel {
     fn write_rtc(&self) -> io::Result<()> {
         let rtc = File::open("/dev/rtc0")?;
         // To the nearest second: the RTC knows no parts of one.
-        let time = rtc_time(Date::of((self.now() + NANOSECONDS / 2).div_euclid(NANOSECONDS)));
+        let time = rtc_time(Date::of(
+            (self.now() + NANOSECONDS / 2).div_euclid(NANOSECONDS),
+        ));
         // SAFETY: the descriptor is open and the time outlives the call.
         unsafe { rtc_set_time(rtc.as_raw_fd(), &raw const time) }?;
         Ok(())
@@ -111,7 +118,11 @@ fn rtc_time(date: Date) -> RtcTime {
 /// Nanoseconds as signed seconds, for the log and the status.
 pub fn seconds(nanoseconds: i64) -> f64 {
     let magnitude = Duration::from_nanos(nanoseconds.unsigned_abs()).as_secs_f64();
-    if nanoseconds < 0 { -magnitude } else { magnitude }
+    if nanoseconds < 0 {
+        -magnitude
+    } else {
+        magnitude
+    }
 }
 
 #[cfg(test)]
@@ -132,6 +143,9 @@ mod tests {
 
     #[test]
     fn offsets_have_a_sign() {
-        assert_eq!((seconds(-1_500_000_000), seconds(250_000_000)), (-1.5, 0.25));
+        assert_eq!(
+            (seconds(-1_500_000_000), seconds(250_000_000)),
+            (-1.5, 0.25)
+        );
     }
 }

@@ -44,11 +44,16 @@ const SAVE: Duration = Duration::from_secs(3600);
 /// Sets the clock forward if it is before the floor of the settings or before the time saved below `persistent`, and
 /// says where the time comes from, in the words of [`tinyboot::status::Clock::source`]. Never sets it back; blocks
 /// for no more than a read of a small file.
+#[must_use = "the status says where the time comes from"]
 pub fn floor(settings: &settings::Clock, persistent: Option<&Path>) -> &'static str {
     raise(&Kernel, settings, persistent)
 }
 
-fn raise(machine: &impl Machine, settings: &settings::Clock, persistent: Option<&Path>) -> &'static str {
+fn raise(
+    machine: &impl Machine,
+    settings: &settings::Clock,
+    persistent: Option<&Path>,
+) -> &'static str {
     let floor = i64::try_from(settings.floor).unwrap_or(0);
     let saved = persistent.and_then(saved::load).unwrap_or(0);
     let now = machine.now().div_euclid(NANOSECONDS);
@@ -56,12 +61,17 @@ fn raise(machine: &impl Machine, settings: &settings::Clock, persistent: Option<
     if now >= least {
         return "rtc";
     }
-    let (source, what) =
-        if saved > floor { ("saved", "the time saved on /persistent") } else { ("floor", "the image's floor") };
+    let (source, what) = if saved > floor {
+        ("saved", "the time saved on /persistent")
+    } else {
+        ("floor", "the image's floor")
+    };
     let (now, then) = (Date::of(now), Date::of(least));
     match machine.set(least.saturating_mul(NANOSECONDS)) {
         Ok(()) => log::info!("clock: the RTC says {now}, before {what}; set to {then}"),
-        Err(error) => log::error!("clock: the RTC says {now}, before {what}, but cannot be set to {then}: {error}"),
+        Err(error) => log::error!(
+            "clock: the RTC says {now}, before {what}, but cannot be set to {then}: {error}"
+        ),
     }
     source
 }
@@ -75,7 +85,9 @@ pub async fn run(
     persistent: watch::Receiver<Option<PathBuf>>,
     stop: CancellationToken,
 ) {
-    Keeper::new(Kernel, settings, board, persistent).run(stop).await;
+    Keeper::new(Kernel, settings, board, persistent)
+        .run(stop)
+        .await;
 }
 
 struct Keeper<M> {
@@ -92,7 +104,12 @@ struct Keeper<M> {
 }
 
 impl<M: Machine> Keeper<M> {
-    fn new(machine: M, settings: settings::Clock, board: Board, persistent: watch::Receiver<Option<PathBuf>>) -> Self {
+    fn new(
+        machine: M,
+        settings: settings::Clock,
+        board: Board,
+        persistent: watch::Receiver<Option<PathBuf>>,
+    ) -> Self {
         let source = board.snapshot().clock.source;
         if source.is_empty() {
             board.update(|status| status.clock.source = "rtc".into());
@@ -168,7 +185,12 @@ impl<M: Machine> Keeper<M> {
 
     /// Waits until it is time, then asks the servers one after the other. `None` if none has a good answer. Never
     /// returns while there is no network or nobody to ask: the status tells when that changes.
-    async fn question(&mut self, servers: &[String], network: &Network, at: Instant) -> Option<(String, Sample)> {
+    async fn question(
+        &mut self,
+        servers: &[String],
+        network: &Network,
+        at: Instant,
+    ) -> Option<(String, Sample)> {
         if !network.up || servers.is_empty() {
             std::future::pending::<()>().await;
         }
@@ -179,10 +201,13 @@ impl<M: Machine> Keeper<M> {
                     self.complaint = None;
                     return Some((server.clone(), sample));
                 }
-                Ok(_) => self.complain(format!("clock: {server} gives a time before the image's floor; it is ignored")),
+                Ok(_) => self.complain(format!(
+                    "clock: {server} gives a time before the image's floor; it is ignored"
+                )),
                 Err(error) => {
                     if matches!(error, exchange::Error::Rejected(Reject::Refused(_))) {
-                        self.refused.insert(server.clone(), Instant::now() + REFUSED);
+                        self.refused
+                            .insert(server.clone(), Instant::now() + REFUSED);
                     }
                     self.complain(format!("clock: {server} gives no time: {error}"));
                 }
@@ -201,8 +226,13 @@ impl<M: Machine> Keeper<M> {
 
     /// False for a time before the image was built.
     fn is_possible(&self, sample: Sample) -> bool {
-        let floor = i64::try_from(self.settings.floor).unwrap_or(0).saturating_mul(NANOSECONDS);
-        self.machine.now().checked_add(sample.offset).is_some_and(|time| time >= floor)
+        let floor = i64::try_from(self.settings.floor)
+            .unwrap_or(0)
+            .saturating_mul(NANOSECONDS);
+        self.machine
+            .now()
+            .checked_add(sample.offset)
+            .is_some_and(|time| time >= floor)
     }
 
     /// Corrects the clock by a sample and says when to ask again.
@@ -214,7 +244,9 @@ impl<M: Machine> Keeper<M> {
                 log::warn!("clock: {server} says that it is {offset:+.3} s off; asking again");
                 return CONFIRM;
             }
-            Correction::Step => self.machine.set(self.machine.now().saturating_add(sample.offset)),
+            Correction::Step => self
+                .machine
+                .set(self.machine.now().saturating_add(sample.offset)),
             Correction::Slew => self.machine.slew(sample.offset),
         };
         if let Err(error) = done {
@@ -224,9 +256,15 @@ impl<M: Machine> Keeper<M> {
         if correction == Correction::Step {
             let now = Date::of(self.machine.now().div_euclid(NANOSECONDS));
             let side = if sample.offset < 0 { "behind" } else { "ahead" };
-            log::info!("clock: set to {now}, {:.3} s {side} of what it was, by {server}", offset.abs());
+            log::info!(
+                "clock: set to {now}, {:.3} s {side} of what it was, by {server}",
+                offset.abs()
+            );
         } else {
-            log::debug!("clock: {offset:+.6} s off according to {server}, {:?} away", sample.delay);
+            log::debug!(
+                "clock: {offset:+.6} s off according to {server}, {:?} away",
+                sample.delay
+            );
         }
         let first = !std::mem::replace(&mut self.synchronised, true);
         self.trusted = true;
@@ -251,10 +289,13 @@ impl<M: Machine> Keeper<M> {
             return self.save().await;
         }
         let (machine, settings) = (self.machine.clone(), self.settings.clone());
-        let raised = tokio::task::spawn_blocking(move || raise(machine.as_ref(), &settings, Some(&persistent)));
+        let raised = tokio::task::spawn_blocking(move || {
+            raise(machine.as_ref(), &settings, Some(&persistent))
+        });
         if let Ok(source @ ("saved" | "floor")) = raised.await {
             self.trusted = true;
-            self.board.update(|status| status.clock.source = source.into());
+            self.board
+                .update(|status| status.clock.source = source.into());
         }
     }
 
@@ -293,7 +334,10 @@ impl Network {
         let leases = || status.links.iter().filter_map(|link| link.lease.as_ref());
         Self {
             up: leases().next().is_some(),
-            servers: leases().flat_map(|lease| &lease.ntp).map(|server| server.to_string()).collect(),
+            servers: leases()
+                .flat_map(|lease| &lease.ntp)
+                .map(|server| server.to_string())
+                .collect(),
         }
     }
 }

@@ -13,7 +13,10 @@ fn path(persistent: &Path) -> PathBuf {
 /// The time that was saved, in seconds since 1970. `None` if there is none that makes sense.
 pub fn load(persistent: &Path) -> Option<i64> {
     let text = std::fs::read_to_string(path(persistent)).ok()?;
-    text.trim().parse().ok().filter(|seconds| (0..LATEST).contains(seconds))
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|seconds| (0..LATEST).contains(seconds))
 }
 
 /// Saves the time in seconds since 1970. The file is replaced as a whole but not synced: losing an hour is no harm,

@@ -60,7 +60,9 @@ pub fn read(packet: &[u8], nonce: u64, sent: i64, received: i64) -> Result<Sampl
         return Err(Reject::NotOurs);
     }
     if stratum == 0 {
-        return Err(Reject::Refused([packet[12], packet[13], packet[14], packet[15]]));
+        return Err(Reject::Refused([
+            packet[12], packet[13], packet[14], packet[15],
+        ]));
     }
     let (arrived, answered) = (timestamp(packet, 32), timestamp(packet, 40));
     if leap == 3 || stratum > 15 || arrived == 0 || answered == 0 {
@@ -76,11 +78,17 @@ pub fn read(packet: &[u8], nonce: u64, sent: i64, received: i64) -> Result<Sampl
     let there = i128::from(arrived) - i128::from(sent);
     let back = i128::from(answered) - i128::from(received);
     let offset = i64::try_from((there + back) / 2).map_err(|_| Reject::Unsynchronised)?;
-    Ok(Sample { offset, delay: Duration::from_nanos((round_trip - at_server).unsigned_abs()) })
+    Ok(Sample {
+        offset,
+        delay: Duration::from_nanos((round_trip - at_server).unsigned_abs()),
+    })
 }
 
 fn timestamp(packet: &[u8; LENGTH], offset: usize) -> u64 {
-    packet.get(offset..).and_then(|rest| rest.first_chunk::<8>()).map_or(0, |octets| u64::from_be_bytes(*octets))
+    packet
+        .get(offset..)
+        .and_then(|rest| rest.first_chunk::<8>())
+        .map_or(0, |octets| u64::from_be_bytes(*octets))
 }
 
 /// Nanoseconds since 1970. With the first bit set it is a time from 1968 to 2036, without it one from 2036 to 2104
@@ -89,18 +97,24 @@ fn unix(timestamp: u64) -> i64 {
     let seconds = (timestamp >> 32) as i64;
     let fraction = (timestamp & 0xffff_ffff) as i64;
     let era = if timestamp >> 63 == 1 { 0 } else { 1 << 32 };
-    (seconds + era - NTP_TO_UNIX) * NANOSECONDS + (fraction * NANOSECONDS >> 32)
+    (seconds + era - NTP_TO_UNIX) * NANOSECONDS + ((fraction * NANOSECONDS) >> 32)
 }
 
 /// What tests send as a server.
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics is a test that fails"
+)]
 pub mod fake {
     use super::*;
 
     /// NTP's form of a time in nanoseconds since 1970.
     pub fn ntp(unix: i64) -> u64 {
         let seconds = unix.div_euclid(NANOSECONDS) + NTP_TO_UNIX;
-        let fraction = (u128::from(unix.rem_euclid(NANOSECONDS).unsigned_abs()) << 32).div_ceil(1_000_000_000);
+        let fraction =
+            (u128::from(unix.rem_euclid(NANOSECONDS).unsigned_abs()) << 32).div_ceil(1_000_000_000);
         (seconds as u64) << 32 | fraction as u64
     }
 
@@ -118,6 +132,11 @@ pub mod fake {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics is a test that fails"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -128,20 +147,34 @@ mod tests {
     const MILLISECOND: i64 = 1_000_000;
 
     fn good() -> Vec<u8> {
-        fake::answer(&request(NONCE), 2, NOW + 30 * MILLISECOND, NOW + 31 * MILLISECOND)
+        fake::answer(
+            &request(NONCE),
+            2,
+            NOW + 30 * MILLISECOND,
+            NOW + 31 * MILLISECOND,
+        )
     }
 
     #[test]
     fn the_offset_is_what_lies_between_the_middles() {
         let sample = read(&good(), NONCE, NOW, NOW + 21 * MILLISECOND);
-        assert_eq!(sample, Ok(Sample { offset: 20 * MILLISECOND, delay: Duration::from_millis(20) }));
+        assert_eq!(
+            sample,
+            Ok(Sample {
+                offset: 20 * MILLISECOND,
+                delay: Duration::from_millis(20)
+            })
+        );
     }
 
     #[test]
     fn a_clock_of_2001_learns_the_time() {
         let sent = 978_307_200 * NANOSECONDS;
         let sample = read(&good(), NONCE, sent, sent + 21 * MILLISECOND);
-        assert_eq!(sample.map(|sample| sample.offset), Ok(NOW + 20 * MILLISECOND - sent));
+        assert_eq!(
+            sample.map(|sample| sample.offset),
+            Ok(NOW + 20 * MILLISECOND - sent)
+        );
     }
 
     #[test]
@@ -149,17 +182,30 @@ mod tests {
         let later = 2_200_000_000 * NANOSECONDS;
         assert_eq!(fake::ntp(later) >> 63, 0);
         let answer = fake::answer(&request(NONCE), 2, later, later);
-        assert_eq!(read(&answer, NONCE, later, later).map(|sample| sample.offset), Ok(0));
+        assert_eq!(
+            read(&answer, NONCE, later, later).map(|sample| sample.offset),
+            Ok(0)
+        );
     }
 
     #[test]
     fn what_is_not_an_answer_is_not_ours() {
-        assert_eq!(read(&good(), NONCE + 1, NOW, NOW + 21 * MILLISECOND), Err(Reject::NotOurs));
-        assert_eq!(read(&good()[..47], NONCE, NOW, NOW + 21 * MILLISECOND), Err(Reject::NotOurs));
+        assert_eq!(
+            read(&good(), NONCE + 1, NOW, NOW + 21 * MILLISECOND),
+            Err(Reject::NotOurs)
+        );
+        assert_eq!(
+            read(&good()[..47], NONCE, NOW, NOW + 21 * MILLISECOND),
+            Err(Reject::NotOurs)
+        );
         for first in [0x23, 0x25, 0x04, 0x2c] {
             let mut packet = good();
             packet[0] = first;
-            assert_eq!(read(&packet, NONCE, NOW, NOW + 21 * MILLISECOND), Err(Reject::NotOurs), "{first:#x}");
+            assert_eq!(
+                read(&packet, NONCE, NOW, NOW + 21 * MILLISECOND),
+                Err(Reject::NotOurs),
+                "{first:#x}"
+            );
         }
     }
 
@@ -175,13 +221,22 @@ mod tests {
         assert_eq!(change(1, 0), Err(Reject::Refused(*b"RATE")));
         let mut packet = good();
         packet[40..].fill(0);
-        assert_eq!(read(&packet, NONCE, NOW, NOW + 21 * MILLISECOND), Err(Reject::Unsynchronised));
+        assert_eq!(
+            read(&packet, NONCE, NOW, NOW + 21 * MILLISECOND),
+            Err(Reject::Unsynchronised)
+        );
     }
 
     #[test]
     fn a_server_cannot_think_for_longer_than_we_waited() {
-        assert_eq!(read(&good(), NONCE, NOW, NOW + MILLISECOND / 2), Err(Reject::Unsynchronised));
-        assert_eq!(read(&good(), NONCE, NOW, NOW - 1), Err(Reject::Unsynchronised));
+        assert_eq!(
+            read(&good(), NONCE, NOW, NOW + MILLISECOND / 2),
+            Err(Reject::Unsynchronised)
+        );
+        assert_eq!(
+            read(&good(), NONCE, NOW, NOW - 1),
+            Err(Reject::Unsynchronised)
+        );
     }
 
     proptest! {

@@ -58,7 +58,10 @@ impl Machine for Fake {
 }
 
 fn settings(floor: i64) -> settings::Clock {
-    settings::Clock { floor: floor.unsigned_abs(), servers: Vec::new() }
+    settings::Clock {
+        floor: floor.unsigned_abs(),
+        servers: Vec::new(),
+    }
 }
 
 #[test]
@@ -80,10 +83,16 @@ fn the_saved_time_counts_if_it_is_later() -> io::Result<()> {
     let directory = tempfile::tempdir()?;
     saved::save(directory.path(), TRUTH + 5)?;
     let machine = Fake::at(0);
-    assert_eq!(raise(&machine, &settings(TRUTH), Some(directory.path())), "saved");
+    assert_eq!(
+        raise(&machine, &settings(TRUTH), Some(directory.path())),
+        "saved"
+    );
     assert_eq!(machine.now(), (TRUTH + 5) * NANOSECONDS);
     let machine = Fake::at(0);
-    assert_eq!(raise(&machine, &settings(TRUTH + 9), Some(directory.path())), "floor");
+    assert_eq!(
+        raise(&machine, &settings(TRUTH + 9), Some(directory.path())),
+        "floor"
+    );
     assert_eq!(machine.now(), (TRUTH + 9) * NANOSECONDS);
     Ok(())
 }
@@ -98,7 +107,8 @@ fn serve(stratum: u8, time: i64) -> io::Result<Arc<Mutex<u32>>> {
         while let Ok((length, client)) = socket.recv_from(&mut buffer) {
             *count.lock().unwrap_or_else(PoisonError::into_inner) += 1;
             let request = buffer.get(..length).unwrap_or_default();
-            let answer = sntp::fake::answer(request, stratum, time * NANOSECONDS, time * NANOSECONDS);
+            let answer =
+                sntp::fake::answer(request, stratum, time * NANOSECONDS, time * NANOSECONDS);
             // Someone else's answer comes first and must not count.
             let mut forged = sntp::fake::answer(&[0xaa; 48], 1, 0, 0);
             forged.truncate(48);
@@ -126,74 +136,121 @@ async fn lease(world: &World) -> Outcome {
             seconds: None,
             renewals: 0,
         };
-        status.links.push(Link { name: "eth0".into(), lease: Some(lease), ..Link::default() });
+        status.links.push(Link {
+            name: "eth0".into(),
+            lease: Some(lease),
+            ..Link::default()
+        });
     });
     Ok(())
 }
 
 fn keeper(world: &World, machine: &Fake, settings: settings::Clock) -> tokio::task::JoinHandle<()> {
-    let keeper = Keeper::new(machine.clone(), settings, world.board.clone(), world.persistent.subscribe());
+    let keeper = Keeper::new(
+        machine.clone(),
+        settings,
+        world.board.clone(),
+        world.persistent.subscribe(),
+    );
     tokio::spawn(keeper.run(world.stop.clone()))
 }
 
 #[test]
 fn the_first_answer_sets_clock_rtc_and_the_saved_time() -> Outcome {
-    isolated("clock::tests::the_first_answer_sets_clock_rtc_and_the_saved_time", &[], async |world| {
-        let machine = Fake::at(978_307_200);
-        let asked = serve(2, TRUTH)?;
-        let persistent = world.directory.path().to_owned();
-        world.persistent.send_replace(Some(persistent.clone()));
-        let task = keeper(&world, &machine, settings(1_700_000_000));
-        assert!(!world.board.snapshot().clock.synchronized, "nobody is asked without a network");
-        lease(&world).await?;
-        let status = world.until("synchronisation", |status| status.clock.synchronized).await?;
-        assert_eq!(status.clock.source, "ntp 127.0.0.1");
-        assert!((status.clock.offset - (TRUTH - 1_700_000_000) as f64).abs() < 1e-3, "{}", status.clock.offset);
-        world.stop.cancel();
-        task.await?;
-        assert_eq!(machine.now().div_euclid(NANOSECONDS), TRUTH);
-        assert_eq!(saved::load(&persistent), Some(TRUTH));
-        assert_eq!(*asked.lock().unwrap_or_else(PoisonError::into_inner), 1);
-        assert!(machine.with(|hands| hands.slewed.is_empty()));
-        Ok(())
-    })
+    isolated(
+        "clock::tests::the_first_answer_sets_clock_rtc_and_the_saved_time",
+        &[],
+        async |world| {
+            let machine = Fake::at(978_307_200);
+            let asked = serve(2, TRUTH)?;
+            let persistent = world.directory.path().to_owned();
+            world.persistent.send_replace(Some(persistent.clone()));
+            let task = keeper(&world, &machine, settings(1_700_000_000));
+            assert!(
+                !world.board.snapshot().clock.synchronized,
+                "nobody is asked without a network"
+            );
+            lease(&world).await?;
+            let status = world
+                .until("synchronisation", |status| status.clock.synchronized)
+                .await?;
+            assert_eq!(status.clock.source, "ntp 127.0.0.1");
+            assert!(
+                (status.clock.offset - (TRUTH - 1_700_000_000) as f64).abs() < 1e-3,
+                "{}",
+                status.clock.offset
+            );
+            world.stop.cancel();
+            task.await?;
+            assert_eq!(machine.now().div_euclid(NANOSECONDS), TRUTH);
+            assert_eq!(saved::load(&persistent), Some(TRUTH));
+            assert_eq!(*asked.lock().unwrap_or_else(PoisonError::into_inner), 1);
+            assert!(machine.with(|hands| hands.slewed.is_empty()));
+            Ok(())
+        },
+    )
 }
 
 #[test]
 fn a_server_may_set_the_clock_back_but_not_before_the_floor() -> Outcome {
-    isolated("clock::tests::a_server_may_set_the_clock_back_but_not_before_the_floor", &[], async |world| {
-        let _asked = serve(2, TRUTH)?;
-        lease(&world).await?;
-        let later = Fake::at(TRUTH + 86_400);
-        let task = keeper(&world, &later, settings(TRUTH - 1));
-        world.until("synchronisation", |status| status.clock.synchronized).await?;
-        assert_eq!(later.now().div_euclid(NANOSECONDS), TRUTH);
-        task.abort();
+    isolated(
+        "clock::tests::a_server_may_set_the_clock_back_but_not_before_the_floor",
+        &[],
+        async |world| {
+            let _asked = serve(2, TRUTH)?;
+            lease(&world).await?;
+            let later = Fake::at(TRUTH + 86_400);
+            let task = keeper(&world, &later, settings(TRUTH - 1));
+            world
+                .until("synchronisation", |status| status.clock.synchronized)
+                .await?;
+            assert_eq!(later.now().div_euclid(NANOSECONDS), TRUTH);
+            task.abort();
 
-        let built_later = Fake::at(TRUTH + 86_400);
-        let mut keeper =
-            Keeper::new(built_later.clone(), settings(TRUTH + 60), world.board.clone(), world.persistent.subscribe());
-        let network = Network::of(&world.board.snapshot());
-        let servers = keeper.servers(&network);
-        assert_eq!(keeper.question(&servers, &network, Instant::now()).await, None);
-        assert_eq!(built_later.now(), (TRUTH + 86_400) * NANOSECONDS);
-        Ok(())
-    })
+            let built_later = Fake::at(TRUTH + 86_400);
+            let mut keeper = Keeper::new(
+                built_later.clone(),
+                settings(TRUTH + 60),
+                world.board.clone(),
+                world.persistent.subscribe(),
+            );
+            let network = Network::of(&world.board.snapshot());
+            let servers = keeper.servers(&network);
+            assert_eq!(
+                keeper.question(&servers, &network, Instant::now()).await,
+                None
+            );
+            assert_eq!(built_later.now(), (TRUTH + 86_400) * NANOSECONDS);
+            Ok(())
+        },
+    )
 }
 
 #[test]
 fn a_server_that_refuses_is_left_alone() -> Outcome {
-    isolated("clock::tests::a_server_that_refuses_is_left_alone", &[], async |world| {
-        let asked = serve(0, TRUTH)?;
-        lease(&world).await?;
-        let machine = Fake::at(TRUTH);
-        let mut keeper = Keeper::new(machine, settings(0), world.board.clone(), world.persistent.subscribe());
-        let network = Network::of(&world.board.snapshot());
-        let servers = keeper.servers(&network);
-        assert_eq!(servers, ["127.0.0.1"]);
-        assert_eq!(keeper.question(&servers, &network, Instant::now()).await, None);
-        assert_eq!(keeper.servers(&network), [""; 0]);
-        assert_eq!(*asked.lock().unwrap_or_else(PoisonError::into_inner), 1);
-        Ok(())
-    })
+    isolated(
+        "clock::tests::a_server_that_refuses_is_left_alone",
+        &[],
+        async |world| {
+            let asked = serve(0, TRUTH)?;
+            lease(&world).await?;
+            let machine = Fake::at(TRUTH);
+            let mut keeper = Keeper::new(
+                machine,
+                settings(0),
+                world.board.clone(),
+                world.persistent.subscribe(),
+            );
+            let network = Network::of(&world.board.snapshot());
+            let servers = keeper.servers(&network);
+            assert_eq!(servers, ["127.0.0.1"]);
+            assert_eq!(
+                keeper.question(&servers, &network, Instant::now()).await,
+                None
+            );
+            assert_eq!(keeper.servers(&network), [""; 0]);
+            assert_eq!(*asked.lock().unwrap_or_else(PoisonError::into_inner), 1);
+            Ok(())
+        },
+    )
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
@@ -20,6 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::uevent::{Event, Subscription};
 use tables::Tables;
+
+/// Which program the kernel calls when it wants a module, and where that is set. It is init again: see [`as_helper`].
+const HELPER: &str = "/init";
+const HELPER_SETTING: &str = "/proc/sys/kernel/modprobe";
 
 /// How far the loading has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,21 +44,16 @@ enum Job {
 /// Without modules in the image all is done at once.
 pub fn start(mut uevents: Subscription, stop: CancellationToken) -> watch::Receiver<Progress> {
     let (progress, watcher) = watch::channel(Progress::default());
-    let directory = nix::sys::utsname::uname()
-        .map(|uname| Path::new("/lib/modules").join(uname.release()))
-        .unwrap_or_default();
-    let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
-    let tables = Tables::parse(
-        &read("modules.dep"),
-        &read("modules.alias"),
-        &read("modules.softdep"),
-    );
+    let (directory, tables) = tables();
     if tables.is_empty() {
         progress.send_replace(Progress {
             coldplugged: true,
             waiting: 0,
         });
         return watcher;
+    }
+    if let Err(error) = fs::write(HELPER_SETTING, HELPER) {
+        log::info!("drivers: the kernel cannot ask for modules itself: {error}");
     }
     let (jobs, queue) = mpsc::channel();
     let loader = Loader {
@@ -99,6 +99,46 @@ pub fn start(mut uevents: Subscription, stop: CancellationToken) -> watch::Recei
         }
     });
     watcher
+}
+
+fn tables() -> (PathBuf, Tables) {
+    let directory = nix::sys::utsname::uname()
+        .map(|uname| Path::new("/lib/modules").join(uname.release()))
+        .unwrap_or_default();
+    let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_default();
+    let tables = Tables::parse(
+        &read("modules.dep"),
+        &read("modules.alias"),
+        &read("modules.softdep"),
+    );
+    (directory, tables)
+}
+
+/// Does what the kernel asks modprobe(8) for, with the arguments that it gives (`__request_module` in
+/// `kernel/module/kmod.c`): loads the module of that name or alias, a file system for instance. `None` when these are
+/// other arguments.
+pub fn as_helper(mut arguments: impl Iterator<Item = String>) -> Option<ExitCode> {
+    if arguments.next()? != "-q" || arguments.next()? != "--" {
+        return None;
+    }
+    let name = arguments.next()?;
+    let (directory, tables) = tables();
+    let mut result = Err(Errno::ENOENT);
+    for file in tables
+        .drivers(&name)
+        .into_iter()
+        .flat_map(|driver| tables.order(driver))
+    {
+        result = match insert(&directory.join(file)) {
+            Err(Errno::EEXIST) => Ok(()),
+            other => other,
+        };
+    }
+    Some(if result.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 struct Loader {

@@ -9,7 +9,7 @@ use super::glob;
 pub struct Tables {
     /// Name → file and the files that it needs, as `modules.dep` has them.
     modules: HashMap<String, (String, Vec<String>)>,
-    /// Bus (what stands before the first `:`) → pattern and module.
+    /// Bus (what stands before the first `:`) → pattern and module. Patterns without a fixed bus are below the empty one.
     aliases: BTreeMap<String, Vec<(String, String)>>,
     /// Name → modules to load before and after it.
     soft: HashMap<String, (Vec<String>, Vec<String>)>,
@@ -29,7 +29,12 @@ impl Tables {
         }
         for line in alias.lines() {
             if let ["alias", pattern, module] = *line.split_ascii_whitespace().collect::<Vec<_>>() {
-                let bus = bus_of(pattern).to_owned();
+                let bus = bus_of(pattern);
+                let bus = if bus.contains(['*', '?', '[']) {
+                    String::new()
+                } else {
+                    bus.to_owned()
+                };
                 tables
                     .aliases
                     .entry(bus)
@@ -66,7 +71,11 @@ impl Tables {
     /// The modules that drive a device of this modalias, in the table's order; those of the same name as well.
     pub fn drivers(&self, modalias: &str) -> Vec<&str> {
         let mut found: Vec<&str> = Vec::new();
-        for (pattern, module) in self.aliases.get(bus_of(modalias)).into_iter().flatten() {
+        for (pattern, module) in [bus_of(modalias), ""]
+            .iter()
+            .filter_map(|bus| self.aliases.get(*bus))
+            .flatten()
+        {
             if !found.contains(&module.as_str())
                 && glob::matches(pattern.as_bytes(), modalias.as_bytes())
             {
@@ -141,7 +150,7 @@ mod tests {
         kernel/b/net-failover.ko:\nkernel/b/virtio_net.ko: kernel/b/net-failover.ko kernel/a/virtio_ring.ko kernel/a/virtio.ko\n\
         kernel/c/crc32c_generic.ko:\nkernel/c/fs.ko:\n";
     const ALIAS: &str = "# Aliases extracted from modules themselves.\nalias virtio:d00000001v* virtio_net\n\
-        alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\nalias fs-x fs\n";
+        alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\nalias fs-x fs\nalias acpi*:PNP0C0C:* button\n";
     const SOFT: &str =
         "# Soft dependencies\nsoftdep fs pre: crc32c-generic missing post: virtio_pci\n";
 
@@ -161,6 +170,7 @@ mod tests {
         );
         assert_eq!(tables().drivers("fs-x"), ["fs"]);
         assert_eq!(tables().drivers("virtio-net"), ["virtio_net"]);
+        assert_eq!(tables().drivers("acpi:PNP0C0C:"), ["button"]);
         assert!(tables().drivers("usb:v1").is_empty());
     }
 

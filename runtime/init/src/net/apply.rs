@@ -33,7 +33,12 @@ pub struct Applied {
 impl Applied {
     /// Nothing yet. `mtu` is the link's own, to which it returns when a lease does not name one.
     pub fn new(handle: Handle, link: u32, mtu: u32) -> Self {
-        Self { handle, link, mtu, current: None }
+        Self {
+            handle,
+            link,
+            mtu,
+            current: None,
+        }
     }
 
     /// Gives the link what the lease says; the address is valid for `left` (`None`: for ever) even if nobody renews
@@ -79,9 +84,15 @@ impl Applied {
 
     async fn set_address(&self, lease: &Lease, left: Option<Duration>) -> Option<Error> {
         let address = IpAddr::V4(lease.address);
-        let mut request = self.handle.address().add(self.link, address, lease.prefix).replace();
+        let mut request = self
+            .handle
+            .address()
+            .add(self.link, address, lease.prefix)
+            .replace();
         let attributes = &mut request.message_mut().attributes;
-        let seconds = left.map_or(u32::MAX, |left| u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX));
+        let seconds = left.map_or(u32::MAX, |left| {
+            u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX)
+        });
         let mut lifetime = CacheInfo::default();
         lifetime.ifa_valid = seconds;
         lifetime.ifa_preferred = seconds;
@@ -91,26 +102,61 @@ impl Applied {
             attributes.retain(|attribute| !matches!(attribute, AddressAttribute::Broadcast(_)));
             attributes.push(AddressAttribute::Broadcast(broadcast));
         }
-        let step = || format!("giving link {} the address {address}/{}", self.link, lease.prefix);
+        let step = || {
+            format!(
+                "giving link {} the address {address}/{}",
+                self.link, lease.prefix
+            )
+        };
         outcome(request.execute().await, &[], step)
     }
 
     async fn remove_address(&self, lease: &Lease) -> Option<Error> {
-        let message =
-            AddressMessageBuilder::<Ipv4Addr>::new().index(self.link).address(lease.address, lease.prefix).build();
-        let step = || format!("taking the address {} from link {}", lease.address, self.link);
-        outcome(self.handle.address().del(message).execute().await, &[libc::EADDRNOTAVAIL, libc::ENODEV], step)
+        let message = AddressMessageBuilder::<Ipv4Addr>::new()
+            .index(self.link)
+            .address(lease.address, lease.prefix)
+            .build();
+        let step = || {
+            format!(
+                "taking the address {} from link {}",
+                lease.address, self.link
+            )
+        };
+        outcome(
+            self.handle.address().del(message).execute().await,
+            &[libc::EADDRNOTAVAIL, libc::ENODEV],
+            step,
+        )
     }
 
     async fn set_route(&self, route: Route, source: Ipv4Addr) -> Option<Error> {
         let message = self.route(route).pref_source(source).build();
-        let step = || format!("the route to {}/{} on link {}", route.destination, route.prefix, self.link);
-        outcome(self.handle.route().add(message).replace().execute().await, &[], step)
+        let step = || {
+            format!(
+                "the route to {}/{} on link {}",
+                route.destination, route.prefix, self.link
+            )
+        };
+        outcome(
+            self.handle.route().add(message).replace().execute().await,
+            &[],
+            step,
+        )
     }
 
     async fn remove_route(&self, route: Route) -> Option<Error> {
-        let step = || format!("removing the route to {}/{} on link {}", route.destination, route.prefix, self.link);
-        let result = self.handle.route().del(self.route(route).build()).execute().await;
+        let step = || {
+            format!(
+                "removing the route to {}/{} on link {}",
+                route.destination, route.prefix, self.link
+            )
+        };
+        let result = self
+            .handle
+            .route()
+            .del(self.route(route).build())
+            .execute()
+            .await;
         outcome(result, &[libc::ESRCH, libc::ENODEV], step)
     }
 
@@ -129,7 +175,11 @@ impl Applied {
     async fn set_mtu(&self, mtu: u32) -> Option<Error> {
         let message = LinkUnspec::new_with_index(self.link).mtu(mtu).build();
         let step = || format!("setting the MTU of link {} to {mtu}", self.link);
-        outcome(self.handle.link().change(message).execute().await, &[libc::ENODEV], step)
+        outcome(
+            self.handle.link().change(message).execute().await,
+            &[libc::ENODEV],
+            step,
+        )
     }
 
     fn metric(&self) -> u32 {
@@ -151,15 +201,26 @@ fn plan(lease: &Lease) -> Vec<Route> {
             })
     };
     let mut plan: Vec<Route> = Vec::new();
-    let outside = gateways.filter(|gateway| !covered(*gateway)).map(|gateway| Route {
-        destination: gateway,
-        prefix: 32,
-        gateway: None,
-    });
-    let on_link = lease.routes.iter().copied().filter(|route| route.gateway.is_none());
-    let routed = lease.routes.iter().copied().filter(|route| route.gateway.is_some());
+    let outside = gateways
+        .filter(|gateway| !covered(*gateway))
+        .map(|gateway| Route {
+            destination: gateway,
+            prefix: 32,
+            gateway: None,
+        });
+    let on_link = lease
+        .routes
+        .iter()
+        .copied()
+        .filter(|route| route.gateway.is_none());
+    let routed = lease
+        .routes
+        .iter()
+        .copied()
+        .filter(|route| route.gateway.is_some());
     for route in outside.chain(on_link).chain(routed) {
-        let same_network = |other: &Route| other.destination == route.destination && other.prefix == route.prefix;
+        let same_network =
+            |other: &Route| other.destination == route.destination && other.prefix == route.prefix;
         if !plan.iter().any(same_network) {
             plan.push(route);
         }
@@ -168,11 +229,18 @@ fn plan(lease: &Lease) -> Vec<Route> {
 }
 
 /// An error, unless the kernel's number is one of `fine`.
-fn outcome(result: Result<(), rtnetlink::Error>, fine: &[i32], step: impl Fn() -> String) -> Option<Error> {
+fn outcome(
+    result: Result<(), rtnetlink::Error>,
+    fine: &[i32],
+    step: impl Fn() -> String,
+) -> Option<Error> {
     match result {
         Ok(()) => None,
         Err(rtnetlink::Error::NetlinkError(message)) if fine.contains(&-message.raw_code()) => None,
-        Err(cause) => Some(Error { step: step(), cause }),
+        Err(cause) => Some(Error {
+            step: step(),
+            cause,
+        }),
     }
 }
 
@@ -182,7 +250,11 @@ mod tests {
     use crate::net::dhcp::testing;
 
     fn route(destination: [u8; 4], prefix: u8, gateway: Option<[u8; 4]>) -> Route {
-        Route { destination: destination.into(), prefix, gateway: gateway.map(Ipv4Addr::from) }
+        Route {
+            destination: destination.into(),
+            prefix,
+            gateway: gateway.map(Ipv4Addr::from),
+        }
     }
 
     fn planned(routes: &[Route]) -> Vec<Route> {
@@ -200,7 +272,10 @@ mod tests {
     #[test]
     fn a_router_outside_of_the_subnet_is_on_the_link() {
         let default = route([0; 4], 0, Some([192, 0, 2, 1]));
-        assert_eq!(planned(&[default]), [route([192, 0, 2, 1], 32, None), default]);
+        assert_eq!(
+            planned(&[default]),
+            [route([192, 0, 2, 1], 32, None), default]
+        );
     }
 
     #[test]

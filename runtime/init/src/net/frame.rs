@@ -69,7 +69,10 @@ pub fn payload(packet: &[u8], summed: bool) -> Option<&[u8]> {
 }
 
 fn word(bytes: &[u8], offset: usize) -> Option<u16> {
-    bytes.get(offset..)?.first_chunk::<2>().map(|octets| u16::from_be_bytes(*octets))
+    bytes
+        .get(offset..)?
+        .first_chunk::<2>()
+        .map(|octets| u16::from_be_bytes(*octets))
 }
 
 fn pseudo_header(source: Ipv4Addr, destination: Ipv4Addr, udp_length: u16) -> u64 {
@@ -83,7 +86,10 @@ fn address_sum(address: Ipv4Addr) -> u64 {
 /// Adds up big-endian words; an odd last byte is the upper half of one.
 fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<2>();
-    let words: u64 = words.iter().map(|octets| u64::from(u16::from_be_bytes(*octets))).sum();
+    let words: u64 = words
+        .iter()
+        .map(|octets| u64::from(u16::from_be_bytes(*octets)))
+        .sum();
     words + rest.first().map_or(0, |last| u64::from(*last) << 8)
 }
 
@@ -96,6 +102,11 @@ fn checksum(mut sum: u64) -> u16 {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics is a test that fails"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -128,7 +139,11 @@ mod tests {
             assert_eq!(payload(&damaged, true), None, "byte {offset}");
         }
         for length in 0..packet.len() {
-            assert_eq!(packet.get(..length).and_then(|short| payload(short, true)), None, "{length} bytes");
+            assert_eq!(
+                packet.get(..length).and_then(|short| payload(short, true)),
+                None,
+                "{length} bytes"
+            );
         }
     }
 

@@ -55,8 +55,15 @@ impl Link {
         persistent: watch::Receiver<Option<PathBuf>>,
     ) -> Self {
         let info = news.borrow_and_update().clone();
-        let identity = Identity { mac: info.mac, host_name: shared.settings.host_name.clone() };
-        let client_id = identity.client_id().iter().map(|byte| format!("{byte:02x}")).collect();
+        let identity = Identity {
+            mac: info.mac,
+            host_name: shared.settings.host_name.clone(),
+        };
+        let client_id = identity
+            .client_id()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let deadline = Duration::from_secs(shared.settings.deadline.into());
         Self {
             client: Client::new(identity, shared.backoff, Box::new(random)),
@@ -124,7 +131,9 @@ impl Link {
         let info = self.news.borrow_and_update().clone();
         let old = std::mem::replace(&mut self.info, info);
         if old.name != self.info.name {
-            self.shared.board.update(|status| status.links.retain(|link| link.name != old.name));
+            self.shared
+                .board
+                .update(|status| status.links.retain(|link| link.name != old.name));
         }
         self.carrier_changed().await;
     }
@@ -139,7 +148,8 @@ impl Link {
         self.say_carrier(carrier);
         if carrier {
             if self.client.lease().is_none() {
-                self.settles = self.now() + Duration::from_secs(self.shared.settings.deadline.into());
+                self.settles =
+                    self.now() + Duration::from_secs(self.shared.settings.deadline.into());
                 self.overdue = false;
             }
             self.load().await;
@@ -154,7 +164,11 @@ impl Link {
 
     fn say_carrier(&mut self, carrier: bool) {
         self.carrier = Some(carrier);
-        log::info!("net: {}: carrier is {}", self.info.name, if carrier { "up" } else { "down" });
+        log::info!(
+            "net: {}: carrier is {}",
+            self.info.name,
+            if carrier { "up" } else { "down" }
+        );
     }
 
     /// True if nothing is left to wait for: see [`status::Link::settled`].
@@ -172,7 +186,10 @@ impl Link {
             self.say_carrier(false);
         } else {
             let deadline = self.shared.settings.deadline;
-            log::warn!("net: {}: no lease within {deadline} s; still asking", self.info.name);
+            log::warn!(
+                "net: {}: no lease within {deadline} s; still asking",
+                self.info.name
+            );
         }
     }
 
@@ -180,7 +197,11 @@ impl Link {
         for action in actions {
             match action {
                 Action::Broadcast { source, message } => self.broadcast(source, &message),
-                Action::Unicast { source, server, message } => self.unicast(source, server, &message),
+                Action::Unicast {
+                    source,
+                    server,
+                    message,
+                } => self.unicast(source, server, &message),
                 Action::Acquired(lease) => {
                     self.renewals = 0;
                     self.apply(&lease).await;
@@ -200,7 +221,10 @@ impl Link {
                         Cause::Expired => "expired",
                         Cause::Refused => "was refused",
                     };
-                    log::warn!("net: {}: lease of {address} {cause}; address removed", self.info.name);
+                    log::warn!(
+                        "net: {}: lease of {address} {cause}; address removed",
+                        self.info.name
+                    );
                 }
             }
         }
@@ -234,9 +258,14 @@ impl Link {
 
     /// A message that is not sent is one that is lost: the client sends it again.
     fn broadcast(&mut self, source: Ipv4Addr, message: &[u8]) {
-        let sent = self.listen().and_then(|packets| packets.broadcast(source, message));
+        let sent = self
+            .listen()
+            .and_then(|packets| packets.broadcast(source, message));
         if let Err(error) = sent {
-            log::warn!("net: {}: no DHCP message could be sent: {error}", self.info.name);
+            log::warn!(
+                "net: {}: no DHCP message could be sent: {error}",
+                self.info.name
+            );
         }
     }
 
@@ -250,7 +279,10 @@ impl Link {
             socket.send(server, message)
         });
         if let Err(error) = sent {
-            log::warn!("net: {}: no DHCP message could be sent to {server}: {error}", self.info.name);
+            log::warn!(
+                "net: {}: no DHCP message could be sent to {server}: {error}",
+                self.info.name
+            );
         }
     }
 
@@ -260,7 +292,8 @@ impl Link {
             return;
         };
         let (mac, client_id) = (self.mac(), self.client_id.clone());
-        let loaded = tokio::task::spawn_blocking(move || saved::load(&persistent, &mac, &client_id));
+        let loaded =
+            tokio::task::spawn_blocking(move || saved::load(&persistent, &mac, &client_id));
         if let Ok(Ok(Some(saved))) = timeout(LOAD_WAIT, loaded).await {
             self.client.remember(saved.address);
         }
@@ -268,12 +301,17 @@ impl Link {
 
     /// Saves the lease for the next boot, beside the event loop: a slow disk must not hold up the network.
     fn save(&self) {
-        let Some((persistent, lease)) = self.persistent.borrow().clone().zip(self.client.lease()) else {
+        let Some((persistent, lease)) = self.persistent.borrow().clone().zip(self.client.lease())
+        else {
             return;
         };
         let name = self.info.name.clone();
-        let saved =
-            Saved { mac: self.mac(), client_id: self.client_id.clone(), address: lease.address, server: lease.server };
+        let saved = Saved {
+            mac: self.mac(),
+            client_id: self.client_id.clone(),
+            address: lease.address,
+            server: lease.server,
+        };
         tokio::task::spawn_blocking(move || {
             if let Err(error) = saved::save(&persistent, &saved) {
                 log::warn!("net: {name}: the lease cannot be saved: {error}");
@@ -295,11 +333,17 @@ impl Link {
             settled: self.settled(),
             lease: self.client.lease().map(|lease| self.shown(lease)),
         };
-        self.shared.board.update(|status| match status.links.iter_mut().find(|other| other.name == link.name) {
-            Some(place) => *place = link,
-            None => {
-                status.links.push(link);
-                status.links.sort_by(|a, b| a.name.cmp(&b.name));
+        self.shared.board.update(|status| {
+            match status
+                .links
+                .iter_mut()
+                .find(|other| other.name == link.name)
+            {
+                Some(place) => *place = link,
+                None => {
+                    status.links.push(link);
+                    status.links.sort_by(|a, b| a.name.cmp(&b.name));
+                }
             }
         });
     }
@@ -323,7 +367,9 @@ impl Link {
     fn vanished(self) {
         log::info!("net: {}: gone", self.info.name);
         self.shared.set_lease(self.info.index, None);
-        self.shared.board.update(|status| status.links.retain(|link| link.name != self.info.name));
+        self.shared
+            .board
+            .update(|status| status.links.retain(|link| link.name != self.info.name));
     }
 }
 
@@ -348,13 +394,19 @@ fn random() -> u32 {
 }
 
 fn seconds(lease: &Lease) -> Option<u32> {
-    lease.times.lease.and_then(|time| u32::try_from(time.as_secs()).ok())
+    lease
+        .times
+        .lease
+        .and_then(|time| u32::try_from(time.as_secs()).ok())
 }
 
 /// `10.0.2.15/24 from 10.0.2.2 for 86400 s`
 fn terms(lease: &Lease) -> String {
     let time = seconds(lease).map_or("ever".into(), |seconds| format!("{seconds} s"));
-    format!("{}/{} from {} for {time}", lease.address, lease.prefix, lease.server)
+    format!(
+        "{}/{} from {} for {time}",
+        lease.address, lease.prefix, lease.server
+    )
 }
 
 /// The terms, and `, router 10.0.2.2, DNS 10.0.2.3` as far as it is there.

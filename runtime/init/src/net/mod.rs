@@ -8,6 +8,11 @@ mod resolv;
 mod saved;
 mod socket;
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics is a test that fails"
+)]
 pub mod tests;
 
 use std::collections::HashMap;
@@ -64,9 +69,16 @@ impl Shared {
         };
         let text = resolv::text(&leases);
         if let Err(error) = resolv::replace(&self.resolv_conf, text.as_bytes()) {
-            log::error!("net: {} cannot be written: {error}", self.resolv_conf.display());
+            log::error!(
+                "net: {} cannot be written: {error}",
+                self.resolv_conf.display()
+            );
         }
-        let name = resolv::host_name(self.settings.host_name.as_deref(), &leases, &self.image_name);
+        let name = resolv::host_name(
+            self.settings.host_name.as_deref(),
+            &leases,
+            &self.image_name,
+        );
         if let Err(error) = nix::unistd::sethostname(&name) {
             log::warn!("net: the host name cannot be set to {name}: {error}");
         }
@@ -161,8 +173,16 @@ struct Links {
 
 impl Links {
     async fn list(&mut self) -> Result<(), Error> {
-        let listed: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await.map_err(Error::List)?;
-        self.known.retain(|index, _| listed.iter().any(|link| link.header.index == *index));
+        let listed: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(Error::List)?;
+        self.known
+            .retain(|index, _| listed.iter().any(|link| link.header.index == *index));
         for link in &listed {
             self.seen(link).await;
         }
@@ -195,7 +215,12 @@ impl Links {
         }
         let (sender, receiver) = watch::channel(info);
         self.known.insert(index, sender);
-        let link = link::Link::new(self.shared.clone(), self.handle.clone(), receiver, self.persistent.clone());
+        let link = link::Link::new(
+            self.shared.clone(),
+            self.handle.clone(),
+            receiver,
+            self.persistent.clone(),
+        );
         self.tasks.spawn(link.run(self.stop.clone()));
     }
 
@@ -226,5 +251,11 @@ fn ethernet(message: &LinkMessage) -> Option<Info> {
         return None;
     }
     let carrier = message.header.flags.contains(LinkFlags::LowerUp);
-    Some(Info { index: message.header.index, name: name?, mac: mac?, carrier, mtu })
+    Some(Info {
+        index: message.header.index,
+        name: name?,
+        mac: mac?,
+        carrier,
+        mtu,
+    })
 }

@@ -27,12 +27,17 @@ pub fn text(leases: &Leases) -> String {
                 servers.push(*server);
             }
         }
-        if let Some(domain) = lease.domain.as_deref().filter(|domain| !domains.contains(domain)) {
+        if let Some(domain) = lease
+            .domain
+            .as_deref()
+            .filter(|domain| !domains.contains(domain))
+        {
             domains.push(domain);
         }
     }
     domains.truncate(MOST_DOMAINS);
-    let mut text = String::from("# Written by tinyboot-init from the DHCP leases; changes are overwritten.\n");
+    let mut text =
+        String::from("# Written by tinyboot-init from the DHCP leases; changes are overwritten.\n");
     if !domains.is_empty() {
         // Writing into a String has no way to fail.
         let _ = writeln!(text, "search {}", domains.join(" "));
@@ -51,11 +56,21 @@ pub fn host_name(configured: Option<&str>, leases: &Leases, image: &str) -> Stri
         .or(given)
         .unwrap_or(image)
         .chars()
-        .map(|character| if character.is_ascii_alphanumeric() || character == '.' { character } else { '-' })
+        .map(|character| {
+            if character.is_ascii_alphanumeric() || character == '.' {
+                character
+            } else {
+                '-'
+            }
+        })
         .take(64)
         .collect();
     let name = name.trim_matches(|character| character == '-' || character == '.');
-    if name.is_empty() { "tinyboot".into() } else { name.into() }
+    if name.is_empty() {
+        "tinyboot".into()
+    } else {
+        name.into()
+    }
 }
 
 /// Replaces the file at `path` as a whole: a reader sees the old text or the new one.
@@ -77,10 +92,14 @@ mod tests {
     use super::*;
     use crate::net::dhcp::testing::lease;
 
+    #[allow(clippy::type_complexity, reason = "a row of a table")]
     fn leases(links: &[(u32, &[u8], Option<&str>, Option<&str>)]) -> Leases {
         let one = |(index, dns, domain, host_name): &(u32, &[u8], Option<&str>, Option<&str>)| {
             let mut lease = lease([10, 0, 2, 15]);
-            lease.dns = dns.iter().map(|last| Ipv4Addr::new(10, 0, 0, *last)).collect();
+            lease.dns = dns
+                .iter()
+                .map(|last| Ipv4Addr::new(10, 0, 0, *last))
+                .collect();
             lease.domain = domain.map(str::to_owned);
             lease.host_name = host_name.map(str::to_owned);
             (*index, lease)
@@ -90,11 +109,19 @@ mod tests {
 
     #[test]
     fn links_are_merged_in_the_order_of_their_metrics() {
-        let text = text(&leases(&[(3, &[4, 1, 5], Some("b.example"), None), (2, &[1, 2], Some("a.example"), None)]));
+        let text = text(&leases(&[
+            (3, &[4, 1, 5], Some("b.example"), None),
+            (2, &[1, 2], Some("a.example"), None),
+        ]));
         let lines: Vec<&str> = text.lines().skip(1).collect();
         assert_eq!(
             lines,
-            ["search a.example b.example", "nameserver 10.0.0.1", "nameserver 10.0.0.2", "nameserver 10.0.0.4"]
+            [
+                "search a.example b.example",
+                "nameserver 10.0.0.1",
+                "nameserver 10.0.0.2",
+                "nameserver 10.0.0.4"
+            ]
         );
     }
 

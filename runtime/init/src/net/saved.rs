@@ -28,7 +28,9 @@ const LONGEST: u64 = 4096;
 
 /// The file of the link with this hardware address, below where `/persistent` is mounted.
 pub fn path(persistent: &Path, mac: &str) -> PathBuf {
-    persistent.join(".tinyboot/leases").join(format!("{mac}.json"))
+    persistent
+        .join(".tinyboot/leases")
+        .join(format!("{mac}.json"))
 }
 
 /// Reads the lease of this link. `None` if there is none, or it is another link's or client's, or it cannot be read:
@@ -69,10 +71,19 @@ mod tests {
         };
         assert_eq!(load(directory.path(), &saved.mac, &saved.client_id), None);
         save(directory.path(), &saved)?;
-        assert_eq!(load(directory.path(), &saved.mac, &saved.client_id), Some(saved.clone()));
+        assert_eq!(
+            load(directory.path(), &saved.mac, &saved.client_id),
+            Some(saved.clone())
+        );
         assert_eq!(load(directory.path(), &saved.mac, "ff"), None);
-        std::fs::copy(path(directory.path(), &saved.mac), path(directory.path(), "02:00:00:00:00:01"))?;
-        assert_eq!(load(directory.path(), "02:00:00:00:00:01", &saved.client_id), None);
+        std::fs::copy(
+            path(directory.path(), &saved.mac),
+            path(directory.path(), "02:00:00:00:00:01"),
+        )?;
+        assert_eq!(
+            load(directory.path(), "02:00:00:00:00:01", &saved.client_id),
+            None
+        );
         std::fs::write(path(directory.path(), &saved.mac), "{")?;
         assert_eq!(load(directory.path(), &saved.mac, &saved.client_id), None);
         Ok(())

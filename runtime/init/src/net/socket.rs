@@ -67,7 +67,10 @@ impl Packets {
     /// What the kernel says: link down, no buffer. A message that is too long for a packet is `InvalidInput`.
     pub fn broadcast(&self, source: Ipv4Addr, message: &[u8]) -> io::Result<()> {
         let packet = frame::broadcast(source, message).ok_or(io::ErrorKind::InvalidInput)?;
-        self.socket.get_ref().send_to(&packet, &address(self.link)?).map(drop)
+        self.socket
+            .get_ref()
+            .send_to(&packet, &address(self.link)?)
+            .map(drop)
     }
 
     /// Waits for the next well-formed packet from a server's port and gives its UDP payload. Nothing is lost if the
@@ -94,7 +97,10 @@ impl Packets {
 fn receive(socket: &Socket) -> io::Result<(Vec<u8>, bool)> {
     let mut packet = vec![0_u8; LARGEST];
     let mut control = [0_u8; 64];
-    let mut part = libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: packet.len() };
+    let mut part = libc::iovec {
+        iov_base: packet.as_mut_ptr().cast(),
+        iov_len: packet.len(),
+    };
     // SAFETY: a msghdr of zeros is one without an address, buffers and control data.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_iov = &raw mut part;
@@ -105,16 +111,23 @@ fn receive(socket: &Socket) -> io::Result<(Vec<u8>, bool)> {
     let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
     let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
     packet.truncate(length);
-    let summed = control.get(..message.msg_controllen).is_none_or(checksum_ready);
+    let summed = control
+        .get(..message.msg_controllen)
+        .is_none_or(checksum_ready);
     Ok((packet, summed))
 }
 
 /// Reads `PACKET_AUXDATA` (packet(7)) out of one control message.
 fn checksum_ready(control: &[u8]) -> bool {
-    let number = |offset: usize| Some(u32::from_ne_bytes(*control.get(offset..)?.first_chunk::<4>()?));
+    let number = |offset: usize| {
+        Some(u32::from_ne_bytes(
+            *control.get(offset..)?.first_chunk::<4>()?,
+        ))
+    };
     let level = number(size_of::<usize>());
     let kind = number(size_of::<usize>() + 4);
-    let auxdata = level == Some(libc::SOL_PACKET as u32) && kind == Some(libc::PACKET_AUXDATA as u32);
+    let auxdata =
+        level == Some(libc::SOL_PACKET as u32) && kind == Some(libc::PACKET_AUXDATA as u32);
     !auxdata || number(CMSG_HEADER).is_none_or(|status| status & TP_STATUS_CSUMNOTREADY == 0)
 }
 
@@ -180,7 +193,12 @@ impl Unicast {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
-        socket.attach_filter(&[SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0)])?;
+        socket.attach_filter(&[SockFilter::new(
+            (libc::BPF_RET | libc::BPF_K) as u16,
+            0,
+            0,
+            0,
+        )])?;
         socket.bind_device_by_index_v4(NonZeroU32::new(link))?;
         socket.bind(&SocketAddrV4::new(source, frame::CLIENT_PORT).into())?;
         Ok(Self { socket, source })
@@ -192,7 +210,12 @@ impl Unicast {
     ///
     /// What the kernel says: no route, or the server's hardware address is not to be had.
     pub fn send(&self, server: Ipv4Addr, message: &[u8]) -> io::Result<()> {
-        self.socket.send_to(message, &SocketAddrV4::new(server, frame::SERVER_PORT).into()).map(drop)
+        self.socket
+            .send_to(
+                message,
+                &SocketAddrV4::new(server, frame::SERVER_PORT).into(),
+            )
+            .map(drop)
     }
 }
 
@@ -212,8 +235,20 @@ mod tests {
     #[test]
     fn a_checksum_counts_unless_the_kernel_says_otherwise() {
         assert!(checksum_ready(&[]));
-        assert!(checksum_ready(&control(libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)));
-        assert!(!checksum_ready(&control(libc::SOL_PACKET, libc::PACKET_AUXDATA, 9)));
-        assert!(checksum_ready(&control(libc::SOL_SOCKET, libc::PACKET_AUXDATA, 9)));
+        assert!(checksum_ready(&control(
+            libc::SOL_PACKET,
+            libc::PACKET_AUXDATA,
+            1
+        )));
+        assert!(!checksum_ready(&control(
+            libc::SOL_PACKET,
+            libc::PACKET_AUXDATA,
+            9
+        )));
+        assert!(checksum_ready(&control(
+            libc::SOL_SOCKET,
+            libc::PACKET_AUXDATA,
+            9
+        )));
     }
 }

@@ -3,6 +3,7 @@
 //! The event loop goes on meanwhile, so the watchdog is fed; steps that the hardware can hold up are done by threads
 //! that are left alone when their time is over.
 
+mod loops;
 mod mountinfo;
 mod processes;
 
@@ -108,6 +109,7 @@ async fn unmount(mounted: Mounted) {
     let error = loop {
         let target = path.clone();
         match bounded(ONE_CALL, move || {
+            loops::detach(&target);
             sys_mount::unmount(target, UnmountFlags::empty())
         })
         .await

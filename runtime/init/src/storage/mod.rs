@@ -366,12 +366,14 @@ impl Storage {
                     "storage: no file system labelled \"tinyboot\" was found; /persistent refuses writes until one appears"
                 );
             }
-            for slot in [&self.iso, &self.data] {
-                if let Slot::Mounting(name) = slot {
-                    log::warn!(
-                        "storage: /dev/{name} is not mounted yet; the app does not wait any longer"
-                    );
-                }
+            let mounting = [&self.iso, &self.data].map(|slot| match slot {
+                Slot::Mounting(name) => Some(name),
+                _ => None,
+            });
+            for name in mounting.into_iter().flatten().chain(&self.probing) {
+                log::warn!(
+                    "storage: /dev/{name} has not answered yet; the app does not wait for it"
+                );
             }
             self.board.update(|status| status.storage.settled = true);
         }
@@ -409,11 +411,11 @@ impl Storage {
     }
 
     fn mention_others(&mut self) {
-        let Some(chosen) = self.data.device() else {
+        let Slot::Mounted(chosen) = &self.data else {
             return;
         };
         for name in choose::persistent(&self.found) {
-            if name != chosen && self.mentioned.insert(name.to_owned()) {
+            if name != chosen.as_str() && self.mentioned.insert(name.to_owned()) {
                 log::warn!(
                     "storage: /dev/{name} also has a file system labelled \"tinyboot\"; /persistent stays on /dev/{chosen}"
                 );

@@ -13,7 +13,10 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { first: Duration::from_secs(1), longest: Duration::from_secs(64) }
+        Self {
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(64),
+        }
     }
 }
 
@@ -50,16 +53,27 @@ mod tests {
 
     #[test]
     fn intervals_double_up_to_the_longest() {
-        let seconds: Vec<u64> = (1..=9).map(|tries| Backoff::default().delay(tries, u32::MAX).as_secs()).collect();
+        let seconds: Vec<u64> = (1..=9)
+            .map(|tries| Backoff::default().delay(tries, u32::MAX).as_secs())
+            .collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
     }
 
     #[test]
     fn renewals_wait_for_half_of_what_is_left() {
         let day = Duration::from_secs(86_400);
-        assert_eq!(renewal_delay(Duration::from_secs(1000), day), Duration::from_secs(500));
-        assert_eq!(renewal_delay(Duration::from_secs(100), day), Duration::from_secs(60));
-        assert_eq!(renewal_delay(Duration::ZERO, Duration::from_secs(2)), Duration::from_secs(1));
+        assert_eq!(
+            renewal_delay(Duration::from_secs(1000), day),
+            Duration::from_secs(500)
+        );
+        assert_eq!(
+            renewal_delay(Duration::from_secs(100), day),
+            Duration::from_secs(60)
+        );
+        assert_eq!(
+            renewal_delay(Duration::ZERO, Duration::from_secs(2)),
+            Duration::from_secs(1)
+        );
     }
 
     proptest! {

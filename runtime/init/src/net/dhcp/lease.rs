@@ -77,8 +77,13 @@ impl Lease {
         Some(Self {
             address,
             prefix,
-            broadcast: reply.address(OptionCode::BroadcastAddr).filter(|it| in_subnet(*it, address, prefix)),
-            server: reply.address(OptionCode::ServerIdentifier).filter(|it| is_host(*it)).or(server)?,
+            broadcast: reply
+                .address(OptionCode::BroadcastAddr)
+                .filter(|it| in_subnet(*it, address, prefix)),
+            server: reply
+                .address(OptionCode::ServerIdentifier)
+                .filter(|it| is_host(*it))
+                .or(server)?,
             routes: routes(reply),
             dns: reply.addresses(OptionCode::DomainNameServer),
             domain: reply.text(OptionCode::DomainName).and_then(name),
@@ -91,7 +96,10 @@ impl Lease {
 
     /// The first default router.
     pub fn router(&self) -> Option<Ipv4Addr> {
-        self.routes.iter().filter(|route| route.prefix == 0).find_map(|route| route.gateway)
+        self.routes
+            .iter()
+            .filter(|route| route.prefix == 0)
+            .find_map(|route| route.gateway)
     }
 
     /// True if `other` is on the link according to the subnet.
@@ -103,17 +111,26 @@ impl Lease {
 impl Times {
     /// The three times. T1 and T2 are the server's if they are in order, else half and seven eighths of the lease.
     fn from_reply(reply: &Reply) -> Option<Self> {
-        let seconds = reply.number(OptionCode::AddressLeaseTime).filter(|it| *it != 0)?;
+        let seconds = reply
+            .number(OptionCode::AddressLeaseTime)
+            .filter(|it| *it != 0)?;
         let total = Duration::from_secs(seconds.into());
         let lease = (seconds != INFINITE).then_some(total);
-        let given = reply.number(OptionCode::Renewal).zip(reply.number(OptionCode::Rebinding));
+        let given = reply
+            .number(OptionCode::Renewal)
+            .zip(reply.number(OptionCode::Rebinding));
         let (renew, rebind) = match given {
-            Some((t1, t2)) if 0 < t1 && t1 < t2 && t2 < seconds => {
-                (Duration::from_secs(t1.into()), Duration::from_secs(t2.into()))
-            }
+            Some((t1, t2)) if 0 < t1 && t1 < t2 && t2 < seconds => (
+                Duration::from_secs(t1.into()),
+                Duration::from_secs(t2.into()),
+            ),
             _ => (total / 2, total * 7 / 8),
         };
-        Some(Self { lease, renew, rebind })
+        Some(Self {
+            lease,
+            renew,
+            rebind,
+        })
     }
 }
 
@@ -124,12 +141,19 @@ fn mtu(reply: &Reply) -> Option<u16> {
 
 /// Option 121 replaces option 3 if it is there and well formed (RFC 3442).
 fn routes(reply: &Reply) -> Vec<Route> {
-    if let Some(routes) = reply.option(OptionCode::ClasslessStaticRoute).and_then(classless) {
+    if let Some(routes) = reply
+        .option(OptionCode::ClasslessStaticRoute)
+        .and_then(classless)
+    {
         return routes;
     }
     let router = reply.addresses(OptionCode::Router).first().copied();
     router
-        .map(|gateway| Route { destination: Ipv4Addr::UNSPECIFIED, prefix: 0, gateway: Some(gateway) })
+        .map(|gateway| Route {
+            destination: Ipv4Addr::UNSPECIFIED,
+            prefix: 0,
+            gateway: Some(gateway),
+        })
         .into_iter()
         .collect()
 }
@@ -152,9 +176,17 @@ fn classless(mut bytes: &[u8]) -> Option<Vec<Route>> {
         let destination = Ipv4Addr::from_bits(Ipv4Addr::from(octets).to_bits() & mask(*prefix));
         let gateway = Ipv4Addr::from(*gateway);
         if gateway.is_unspecified() {
-            routes.push(Route { destination, prefix: *prefix, gateway: None });
+            routes.push(Route {
+                destination,
+                prefix: *prefix,
+                gateway: None,
+            });
         } else if is_host(gateway) {
-            routes.push(Route { destination, prefix: *prefix, gateway: Some(gateway) });
+            routes.push(Route {
+                destination,
+                prefix: *prefix,
+                gateway: Some(gateway),
+            });
         }
         bytes = rest;
     }
@@ -167,14 +199,18 @@ fn name(text: &str) -> Option<String> {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     (text.len() <= 253 && text.split('.').all(label)).then(|| text.to_owned())
 }
 
 /// The bits of a prefix.
 fn mask(prefix: u8) -> u32 {
-    u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0)
+    u32::MAX
+        .checked_shl(32 - u32::from(prefix.min(32)))
+        .unwrap_or(0)
 }
 
 fn in_subnet(other: Ipv4Addr, address: Ipv4Addr, prefix: u8) -> bool {
@@ -206,6 +242,11 @@ fn is_network_or_broadcast(address: Ipv4Addr, prefix: u8) -> bool {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics is a test that fails"
+)]
 mod tests {
     use super::super::message::fake;
     use super::*;
@@ -222,7 +263,10 @@ mod tests {
     }
 
     fn lease(options: &[(u8, Vec<u8>)]) -> Lease {
-        let mut all = vec![(51, 3600_u32.to_be_bytes().to_vec()), (1, vec![255, 255, 255, 0])];
+        let mut all = vec![
+            (51, 3600_u32.to_be_bytes().to_vec()),
+            (1, vec![255, 255, 255, 0]),
+        ];
         all.extend_from_slice(options);
         match lease_at([10, 0, 2, 15], &all) {
             Some(lease) => lease,
@@ -237,22 +281,37 @@ mod tests {
     #[test]
     fn a_lease_without_a_router_is_a_lease() {
         let lease = lease(&[]);
-        assert_eq!((lease.prefix, lease.router(), lease.routes.len()), (24, None, 0));
+        assert_eq!(
+            (lease.prefix, lease.router(), lease.routes.len()),
+            (24, None, 0)
+        );
     }
 
     #[test]
     fn the_first_router_is_the_default_route() {
-        assert_eq!(lease(&[(3, vec![10, 0, 2, 2, 10, 0, 2, 3])]).router(), Some(SERVER));
-        assert_eq!(lease(&[(3, vec![0, 0, 0, 0, 10, 0, 2, 2])]).router(), Some(SERVER));
+        assert_eq!(
+            lease(&[(3, vec![10, 0, 2, 2, 10, 0, 2, 3])]).router(),
+            Some(SERVER)
+        );
+        assert_eq!(
+            lease(&[(3, vec![0, 0, 0, 0, 10, 0, 2, 2])]).router(),
+            Some(SERVER)
+        );
     }
 
     #[test]
     fn classless_routes_replace_the_router() {
-        let option = vec![0, 10, 0, 2, 9, 8, 11, 10, 0, 2, 8, 12, 172, 31, 10, 0, 2, 7, 32, 10, 0, 3, 3, 0, 0, 0, 0];
+        let option = vec![
+            0, 10, 0, 2, 9, 8, 11, 10, 0, 2, 8, 12, 172, 31, 10, 0, 2, 7, 32, 10, 0, 3, 3, 0, 0, 0,
+            0,
+        ];
         let lease = lease(&[(3, vec![10, 0, 2, 2]), (121, option)]);
         assert_eq!(lease.router(), Some(Ipv4Addr::new(10, 0, 2, 9)));
-        let shown: Vec<_> =
-            lease.routes.iter().map(|it| (it.destination.octets(), it.prefix, it.gateway.is_some())).collect();
+        let shown: Vec<_> = lease
+            .routes
+            .iter()
+            .map(|it| (it.destination.octets(), it.prefix, it.gateway.is_some()))
+            .collect();
         assert_eq!(
             shown,
             [
@@ -266,8 +325,15 @@ mod tests {
 
     #[test]
     fn malformed_classless_routes_leave_the_router() {
-        for option in [vec![33, 1, 2, 3, 4, 10, 0, 2, 2], vec![24, 10, 0], vec![8, 11, 10, 0, 2]] {
-            assert_eq!(lease(&[(3, vec![10, 0, 2, 2]), (121, option)]).router(), Some(SERVER));
+        for option in [
+            vec![33, 1, 2, 3, 4, 10, 0, 2, 2],
+            vec![24, 10, 0],
+            vec![8, 11, 10, 0, 2],
+        ] {
+            assert_eq!(
+                lease(&[(3, vec![10, 0, 2, 2]), (121, option)]).router(),
+                Some(SERVER)
+            );
         }
     }
 
@@ -275,13 +341,19 @@ mod tests {
     fn times_default_to_half_and_seven_eighths() {
         let times = lease(&[]).times;
         assert_eq!(times.lease, Some(Duration::from_secs(3600)));
-        assert_eq!((times.renew, times.rebind), (Duration::from_secs(1800), Duration::from_secs(3150)));
+        assert_eq!(
+            (times.renew, times.rebind),
+            (Duration::from_secs(1800), Duration::from_secs(3150))
+        );
     }
 
     #[test]
     fn times_of_the_server_count_if_they_are_in_order() {
         let times = lease(&[(58, seconds(10)), (59, seconds(20))]).times;
-        assert_eq!((times.renew, times.rebind), (Duration::from_secs(10), Duration::from_secs(20)));
+        assert_eq!(
+            (times.renew, times.rebind),
+            (Duration::from_secs(10), Duration::from_secs(20))
+        );
         for (t1, t2) in [(0, 20), (20, 10), (10, 3600), (4000, 5000)] {
             let times = lease(&[(58, seconds(t1)), (59, seconds(t2))]).times;
             assert_eq!(times.renew, Duration::from_secs(1800), "{t1} {t2}");
@@ -290,44 +362,81 @@ mod tests {
 
     #[test]
     fn a_lease_for_ever_has_no_end() {
-        assert_eq!(lease_at([10, 0, 2, 15], &[(51, seconds(u32::MAX))]).map(|it| it.times.lease), Some(None));
+        assert_eq!(
+            lease_at([10, 0, 2, 15], &[(51, seconds(u32::MAX))]).map(|it| it.times.lease),
+            Some(None)
+        );
     }
 
     #[test]
     fn leases_that_cannot_be_are_none() {
         let hour = (51, seconds(3600));
         let mask = (1, vec![255, 255, 255, 0]);
-        assert_eq!(lease_at([10, 0, 2, 15], &[mask.clone()]), None, "no time");
-        assert_eq!(lease_at([10, 0, 2, 15], &[(51, seconds(0)), mask.clone()]), None, "no seconds");
-        for address in
-            [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [10, 0, 2, 0], [10, 0, 2, 255]]
-        {
-            assert_eq!(lease_at(address, &[hour.clone(), mask.clone()]), None, "{address:?}");
+        assert_eq!(
+            lease_at([10, 0, 2, 15], std::slice::from_ref(&mask)),
+            None,
+            "no time"
+        );
+        assert_eq!(
+            lease_at([10, 0, 2, 15], &[(51, seconds(0)), mask.clone()]),
+            None,
+            "no seconds"
+        );
+        for address in [
+            [0, 0, 0, 0],
+            [127, 0, 0, 1],
+            [224, 0, 0, 1],
+            [255, 255, 255, 255],
+            [10, 0, 2, 0],
+            [10, 0, 2, 255],
+        ] {
+            assert_eq!(
+                lease_at(address, &[hour.clone(), mask.clone()]),
+                None,
+                "{address:?}"
+            );
         }
-        assert!(lease_at([10, 0, 2, 0], &[hour, (1, vec![255; 4])]).is_some(), "a /32 has no broadcast address");
+        assert!(
+            lease_at([10, 0, 2, 0], &[hour, (1, vec![255; 4])]).is_some(),
+            "a /32 has no broadcast address"
+        );
     }
 
     #[test]
     fn masks_with_holes_give_way_to_the_class() {
         let hour = (51, seconds(3600));
         for mask in [vec![255, 0, 255, 0], vec![0; 4]] {
-            assert_eq!(lease_at([192, 168, 1, 5], &[hour.clone(), (1, mask)]).map(|it| it.prefix), Some(24));
+            assert_eq!(
+                lease_at([192, 168, 1, 5], &[hour.clone(), (1, mask)]).map(|it| it.prefix),
+                Some(24)
+            );
         }
-        assert_eq!(lease_at([172, 16, 1, 5], &[hour]).map(|it| it.prefix), Some(16));
+        assert_eq!(
+            lease_at([172, 16, 1, 5], &[hour]).map(|it| it.prefix),
+            Some(16)
+        );
     }
 
     #[test]
     fn an_mtu_that_nothing_works_with_is_left_out() {
-        for (mtu, taken) in
-            [(1400_u16, Some(1400)), (576, Some(576)), (575, None), (68, None), (0, None), (65_535, Some(65_535))]
-        {
+        for (mtu, taken) in [
+            (1400_u16, Some(1400)),
+            (576, Some(576)),
+            (575, None),
+            (68, None),
+            (0, None),
+            (65_535, Some(65_535)),
+        ] {
             assert_eq!(lease(&[(26, mtu.to_be_bytes().to_vec())]).mtu, taken);
         }
     }
 
     #[test]
     fn names_that_could_break_a_file_are_left_out() {
-        assert_eq!(lease(&[(15, b"example.org.\0".to_vec())]).domain.as_deref(), Some("example.org"));
+        assert_eq!(
+            lease(&[(15, b"example.org.\0".to_vec())]).domain.as_deref(),
+            Some("example.org")
+        );
         for text in [
             b"a\nnameserver 6.6.6.6".to_vec(),
             b"a b".to_vec(),

@@ -131,7 +131,10 @@ impl Reply {
         let mut options = BTreeMap::new();
         collect(message.opts(), &mut options);
         // Option 52: the header's `file` and `sname` fields hold options too, read in this order (RFC 2131, 4.1).
-        let overload = options.get(&u8::from(OptionCode::OptionOverload)).and_then(|v| v.first().copied()).unwrap_or(0);
+        let overload = options
+            .get(&u8::from(OptionCode::OptionOverload))
+            .and_then(|v| v.first().copied())
+            .unwrap_or(0);
         if overload & 1 != 0 {
             collect(DhcpOptionIterator::new(bytes.get(108..236)?), &mut options);
         }
@@ -144,7 +147,12 @@ impl Reply {
             [6] => MessageType::Nak,
             _ => return None,
         };
-        Some(Self { kind, xid: message.xid(), yiaddr: message.yiaddr(), options })
+        Some(Self {
+            kind,
+            xid: message.xid(),
+            yiaddr: message.yiaddr(),
+            options,
+        })
     }
 
     /// The value of an option; parts of one option are joined (RFC 3396).
@@ -159,7 +167,9 @@ impl Reply {
 
     /// An option that is one address.
     pub fn address(&self, code: OptionCode) -> Option<Ipv4Addr> {
-        Some(Ipv4Addr::from(<[u8; 4]>::try_from(self.option(code)?).ok()?))
+        Some(Ipv4Addr::from(
+            <[u8; 4]>::try_from(self.option(code)?).ok()?,
+        ))
     }
 
     /// An option that is a list of addresses; those that no host can have are left out. An option of a wrong length
@@ -169,19 +179,28 @@ impl Reply {
         if !rest.is_empty() {
             return Vec::new();
         }
-        chunks.iter().map(|octets| Ipv4Addr::from(*octets)).filter(|address| is_host(*address)).collect()
+        chunks
+            .iter()
+            .map(|octets| Ipv4Addr::from(*octets))
+            .filter(|address| is_host(*address))
+            .collect()
     }
 
     /// An option that is text, without the zero bytes that some servers end it with.
     pub fn text(&self, code: OptionCode) -> Option<&str> {
-        let text = std::str::from_utf8(self.option(code)?).ok()?.trim_end_matches('\0');
+        let text = std::str::from_utf8(self.option(code)?)
+            .ok()?
+            .trim_end_matches('\0');
         (!text.is_empty()).then_some(text)
     }
 }
 
 fn collect(area: DhcpOptionIterator<'_>, options: &mut BTreeMap<u8, Vec<u8>>) {
     for option in area {
-        options.entry(option.code().into()).or_default().extend_from_slice(option.data());
+        options
+            .entry(option.code().into())
+            .or_default()
+            .extend_from_slice(option.data());
     }
 }
 
@@ -221,6 +240,11 @@ pub mod fake {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics is a test that fails"
+)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -242,10 +266,15 @@ mod tests {
 
     #[test]
     fn a_discover_is_what_the_library_reads_back() {
-        let identity = Identity { mac: MAC, host_name: Some("box".into()) };
+        let identity = Identity {
+            mac: MAC,
+            host_name: Some("box".into()),
+        };
         let bytes = encode(&identity, &discover());
         assert!(bytes.len() >= SHORTEST);
-        let read = <dhcproto::v4::Message as dhcproto::Decodable>::decode(&mut dhcproto::Decoder::new(&bytes));
+        let read = <dhcproto::v4::Message as dhcproto::Decodable>::decode(
+            &mut dhcproto::Decoder::new(&bytes),
+        );
         let Ok(read) = read else { panic!("{read:?}") };
         assert_eq!(read.opcode(), Opcode::BootRequest);
         assert_eq!(read.xid(), 0x0102_0304);
@@ -254,8 +283,14 @@ mod tests {
         assert_eq!(read.chaddr(), MAC);
         let options = read.opts();
         assert!(options.has_msg_type(MessageType::Discover));
-        assert_eq!(options.get(OptionCode::Hostname), Some(&DhcpOption::Hostname("box".into())));
-        assert_eq!(options.get(OptionCode::RapidCommit), Some(&DhcpOption::RapidCommit));
+        assert_eq!(
+            options.get(OptionCode::Hostname),
+            Some(&DhcpOption::Hostname("box".into()))
+        );
+        assert_eq!(
+            options.get(OptionCode::RapidCommit),
+            Some(&DhcpOption::RapidCommit)
+        );
         assert_eq!(
             options.get(OptionCode::ClientIdentifier),
             Some(&DhcpOption::ClientIdentifier(identity.client_id()))
@@ -280,29 +315,60 @@ mod tests {
     #[test]
     fn parts_of_one_option_are_joined() {
         let long = vec![b'a'; 300];
-        let reply = Reply::decode(&fake::reply(1, MAC, YIADDR, &[(53, vec![5]), (15, long)]), MAC);
-        assert_eq!(reply.and_then(|reply| reply.text(OptionCode::DomainName).map(str::len)), Some(300));
+        let reply = Reply::decode(
+            &fake::reply(1, MAC, YIADDR, &[(53, vec![5]), (15, long)]),
+            MAC,
+        );
+        assert_eq!(
+            reply.and_then(|reply| reply.text(OptionCode::DomainName).map(str::len)),
+            Some(300)
+        );
     }
 
     #[test]
     fn overloaded_fields_hold_options() {
         let mut bytes = fake::reply(1, MAC, YIADDR, &[(53, vec![5]), (52, vec![3])]);
-        for (offset, byte) in
-            [(108, 26), (109, 2), (110, 5), (111, 0xdc), (112, 255), (44, 12), (45, 1), (46, b'x'), (47, 255)]
-        {
+        for (offset, byte) in [
+            (108, 26),
+            (109, 2),
+            (110, 5),
+            (111, 0xdc),
+            (112, 255),
+            (44, 12),
+            (45, 1),
+            (46, b'x'),
+            (47, 255),
+        ] {
             if let Some(place) = bytes.get_mut(offset) {
                 *place = byte;
             }
         }
-        let Some(reply) = Reply::decode(&bytes, MAC) else { panic!("no reply") };
-        assert_eq!(reply.option(OptionCode::InterfaceMtu), Some([5, 0xdc].as_slice()));
+        let Some(reply) = Reply::decode(&bytes, MAC) else {
+            panic!("no reply")
+        };
+        assert_eq!(
+            reply.option(OptionCode::InterfaceMtu),
+            Some([5, 0xdc].as_slice())
+        );
         assert_eq!(reply.text(OptionCode::Hostname), Some("x"));
     }
 
     #[test]
     fn values_of_a_wrong_length_are_not_there() {
-        let bytes = fake::reply(1, MAC, YIADDR, &[(53, vec![5]), (51, vec![0, 1]), (3, vec![1; 5]), (1, vec![255; 3])]);
-        let Some(reply) = Reply::decode(&bytes, MAC) else { panic!("no reply") };
+        let bytes = fake::reply(
+            1,
+            MAC,
+            YIADDR,
+            &[
+                (53, vec![5]),
+                (51, vec![0, 1]),
+                (3, vec![1; 5]),
+                (1, vec![255; 3]),
+            ],
+        );
+        let Some(reply) = Reply::decode(&bytes, MAC) else {
+            panic!("no reply")
+        };
         assert_eq!(reply.number(OptionCode::AddressLeaseTime), None);
         assert!(reply.addresses(OptionCode::Router).is_empty());
         assert_eq!(reply.address(OptionCode::SubnetMask), None);

@@ -18,122 +18,183 @@ macro_rules! path {
 
 #[test]
 fn a_lease_becomes_address_routes_and_resolvers() -> Outcome {
-    isolated(path!("a_lease_becomes_address_routes_and_resolvers"), &["dnsmasq"], async |mut world| {
-        world.pair(0, Some(SERVER)).await?;
-        world.dnsmasq(&[
-            "--dhcp-option=option:router,10.9.0.1",
-            "--dhcp-option=option:dns-server,10.9.0.1,10.9.0.2",
-            "--dhcp-option=option:mtu,1400",
-            "--dhcp-option=option:ntp-server,10.9.0.3",
-            "--domain=example.test",
-        ])?;
-        let task = world.run(Network::default());
-        let lease = world.bound().await?;
-        assert_eq!((lease.server, lease.router, lease.prefix), (SERVER, Some(SERVER), 24));
-        assert_eq!((lease.mtu, lease.seconds), (Some(1400), Some(120)));
-        assert_eq!(lease.ntp, [Ipv4Addr::new(10, 9, 0, 3)]);
-        let addresses = world.addresses("cli0").await?;
-        assert_eq!(addresses.len(), 1, "{addresses:?}");
-        assert!(
-            addresses.iter().all(|it| it.0 == lease.address && it.1 == 24 && (60..=121).contains(&it.2)),
-            "{addresses:?}"
-        );
-        assert_eq!(
-            world.routes().await?,
-            ["0.0.0.0/0 via 10.9.0.1 metric 1000+index", "10.9.0.0/24 via link metric 1000+index"]
-        );
-        assert_eq!(world.mtu("cli0")?, 1400);
-        assert_eq!(world.resolvers(), "search example.test\nnameserver 10.9.0.1\nnameserver 10.9.0.2\n");
-        assert_eq!(nix::unistd::gethostname()?, "image");
-        world.stop.cancel();
-        task.await??;
-        assert_eq!(world.addresses("cli0").await?.len(), 1, "addresses stay when the task is stopped");
-        Ok(())
-    })
+    isolated(
+        path!("a_lease_becomes_address_routes_and_resolvers"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.dnsmasq(&[
+                "--dhcp-option=option:router,10.9.0.1",
+                "--dhcp-option=option:dns-server,10.9.0.1,10.9.0.2",
+                "--dhcp-option=option:mtu,1400",
+                "--dhcp-option=option:ntp-server,10.9.0.3",
+                "--domain=example.test",
+            ])?;
+            let task = world.run(Network::default());
+            let lease = world.bound().await?;
+            assert_eq!(
+                (lease.server, lease.router, lease.prefix),
+                (SERVER, Some(SERVER), 24)
+            );
+            assert_eq!((lease.mtu, lease.seconds), (Some(1400), Some(120)));
+            assert_eq!(lease.ntp, [Ipv4Addr::new(10, 9, 0, 3)]);
+            let addresses = world.addresses("cli0").await?;
+            assert_eq!(addresses.len(), 1, "{addresses:?}");
+            assert!(
+                addresses
+                    .iter()
+                    .all(|it| it.0 == lease.address && it.1 == 24 && (60..=121).contains(&it.2)),
+                "{addresses:?}"
+            );
+            assert_eq!(
+                world.routes().await?,
+                [
+                    "0.0.0.0/0 via 10.9.0.1 metric 1000+index",
+                    "10.9.0.0/24 via link metric 1000+index"
+                ]
+            );
+            assert_eq!(world.mtu("cli0")?, 1400);
+            assert_eq!(
+                world.resolvers(),
+                "search example.test\nnameserver 10.9.0.1\nnameserver 10.9.0.2\n"
+            );
+            assert_eq!(nix::unistd::gethostname()?, "image");
+            world.stop.cancel();
+            task.await??;
+            assert_eq!(
+                world.addresses("cli0").await?.len(),
+                1,
+                "addresses stay when the task is stopped"
+            );
+            Ok(())
+        },
+    )
 }
 
 #[test]
 fn a_short_lease_is_renewed_and_expires_when_the_server_is_gone() -> Outcome {
-    isolated(path!("a_short_lease_is_renewed_and_expires_when_the_server_is_gone"), &["udhcpd"], async |mut world| {
-        world.pair(0, Some(SERVER)).await?;
-        world.udhcpd(4, 10, "option router 10.9.0.1")?;
-        let _task = world.run(Network::default());
-        world.bound().await?;
-        world.until("two renewals", |status| lease(status, "cli0").is_some_and(|it| it.renewals >= 2)).await?;
-        assert_eq!(world.addresses("cli0").await?.len(), 1);
-        assert_eq!(world.routes().await?.len(), 2);
-        world.kill();
-        world.until("the lease's end", |status| lease(status, "cli0").is_none()).await?;
-        assert_eq!(world.addresses("cli0").await?, []);
-        assert!(world.routes().await?.is_empty());
-        assert_eq!(world.resolvers(), "");
-        world.udhcpd(4, 10, "")?;
-        world.bound().await?;
-        assert_eq!(world.addresses("cli0").await?.len(), 1);
-        assert_eq!(world.routes().await?.len(), 1, "a lease without a router has the subnet's route alone");
-        Ok(())
-    })
+    isolated(
+        path!("a_short_lease_is_renewed_and_expires_when_the_server_is_gone"),
+        &["udhcpd"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.udhcpd(4, 10, "option router 10.9.0.1")?;
+            let _task = world.run(Network::default());
+            world.bound().await?;
+            world
+                .until("two renewals", |status| {
+                    lease(status, "cli0").is_some_and(|it| it.renewals >= 2)
+                })
+                .await?;
+            assert_eq!(world.addresses("cli0").await?.len(), 1);
+            assert_eq!(world.routes().await?.len(), 2);
+            world.kill();
+            world
+                .until("the lease's end", |status| lease(status, "cli0").is_none())
+                .await?;
+            assert_eq!(world.addresses("cli0").await?, []);
+            assert!(world.routes().await?.is_empty());
+            assert_eq!(world.resolvers(), "");
+            world.udhcpd(4, 10, "")?;
+            world.bound().await?;
+            assert_eq!(world.addresses("cli0").await?.len(), 1);
+            assert_eq!(
+                world.routes().await?.len(),
+                1,
+                "a lease without a router has the subnet's route alone"
+            );
+            Ok(())
+        },
+    )
 }
 
 #[test]
 fn routers_outside_of_the_subnet_and_classless_routes() -> Outcome {
-    isolated(path!("routers_outside_of_the_subnet_and_classless_routes"), &["dnsmasq"], async |mut world| {
-        world.pair(0, Some(SERVER)).await?;
-        world.dnsmasq(&[
-            "--dhcp-option=121,0.0.0.0/0,192.0.2.1,172.16.0.0/12,10.9.0.7",
-            "--dhcp-option=option:router,10.9.0.9",
-        ])?;
-        let _task = world.run(Network::default());
-        let lease = world.bound().await?;
-        assert_eq!(lease.router, Some(Ipv4Addr::new(192, 0, 2, 1)));
-        assert_eq!(
-            world.routes().await?,
-            [
-                "0.0.0.0/0 via 192.0.2.1 metric 1000+index",
-                "10.9.0.0/24 via link metric 1000+index",
-                "172.16.0.0/12 via 10.9.0.7 metric 1000+index",
-                "192.0.2.1/32 via link metric 1000+index",
-            ]
-        );
-        Ok(())
-    })
+    isolated(
+        path!("routers_outside_of_the_subnet_and_classless_routes"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.dnsmasq(&[
+                "--dhcp-option=121,0.0.0.0/0,192.0.2.1,172.16.0.0/12,10.9.0.7",
+                "--dhcp-option=option:router,10.9.0.9",
+            ])?;
+            let _task = world.run(Network::default());
+            let lease = world.bound().await?;
+            assert_eq!(lease.router, Some(Ipv4Addr::new(192, 0, 2, 1)));
+            assert_eq!(
+                world.routes().await?,
+                [
+                    "0.0.0.0/0 via 192.0.2.1 metric 1000+index",
+                    "10.9.0.0/24 via link metric 1000+index",
+                    "172.16.0.0/12 via 10.9.0.7 metric 1000+index",
+                    "192.0.2.1/32 via link metric 1000+index",
+                ]
+            );
+            Ok(())
+        },
+    )
 }
 
 #[test]
 fn a_rapid_commit_is_taken() -> Outcome {
-    isolated(path!("a_rapid_commit_is_taken"), &["dnsmasq"], async |mut world| {
-        world.pair(0, Some(SERVER)).await?;
-        world.dnsmasq(&[
-            "--dhcp-rapid-commit",
-            "--dhcp-option=option:domain-name,example.test",
-            "--dhcp-option=12,given",
-        ])?;
-        let _task = world.run(Network::default());
-        assert_eq!(world.bound().await?.host_name.as_deref(), Some("given"));
-        assert_eq!(nix::unistd::gethostname()?, "given");
-        Ok(())
-    })
+    isolated(
+        path!("a_rapid_commit_is_taken"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.dnsmasq(&[
+                "--dhcp-rapid-commit",
+                "--dhcp-option=option:domain-name,example.test",
+                "--dhcp-option=12,given",
+            ])?;
+            let _task = world.run(Network::default());
+            assert_eq!(world.bound().await?.host_name.as_deref(), Some("given"));
+            assert_eq!(nix::unistd::gethostname()?, "given");
+            Ok(())
+        },
+    )
 }
 
 #[test]
 fn two_links_with_default_routes_live_together() -> Outcome {
-    isolated(path!("two_links_with_default_routes_live_together"), &["dnsmasq"], async |mut world| {
-        world.pair(0, Some(SERVER)).await?;
-        world.pair(1, Some(Ipv4Addr::new(10, 9, 1, 1))).await?;
-        world.dnsmasq(&[
-            "--dhcp-option=option:dns-server,10.9.0.1",
-            "--interface=srv1",
-            "--dhcp-range=10.9.1.10,10.9.1.20,255.255.255.0,120",
-        ])?;
-        let _task = world.run(Network { host_name: Some("mine".into()), ..Network::default() });
-        world.until("two leases", |status| ["cli0", "cli1"].iter().all(|link| lease(status, link).is_some())).await?;
-        let routes = world.routes().await?;
-        assert_eq!(routes.iter().filter(|route| route.starts_with("0.0.0.0/0")).count(), 2, "{routes:?}");
-        // dnsmasq names itself as the second link's resolver.
-        assert_eq!(world.resolvers(), "nameserver 10.9.0.1\n");
-        assert_eq!(nix::unistd::gethostname()?, "mine");
-        Ok(())
-    })
+    isolated(
+        path!("two_links_with_default_routes_live_together"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.pair(1, Some(Ipv4Addr::new(10, 9, 1, 1))).await?;
+            world.dnsmasq(&[
+                "--dhcp-option=option:dns-server,10.9.0.1",
+                "--interface=srv1",
+                "--dhcp-range=10.9.1.10,10.9.1.20,255.255.255.0,120",
+            ])?;
+            let _task = world.run(Network {
+                host_name: Some("mine".into()),
+                ..Network::default()
+            });
+            world
+                .until("two leases", |status| {
+                    ["cli0", "cli1"]
+                        .iter()
+                        .all(|link| lease(status, link).is_some())
+                })
+                .await?;
+            let routes = world.routes().await?;
+            assert_eq!(
+                routes
+                    .iter()
+                    .filter(|route| route.starts_with("0.0.0.0/0"))
+                    .count(),
+                2,
+                "{routes:?}"
+            );
+            // dnsmasq names itself as the second link's resolver.
+            assert_eq!(world.resolvers(), "nameserver 10.9.0.1\n");
+            assert_eq!(nix::unistd::gethostname()?, "mine");
+            Ok(())
+        },
+    )
 }
 
 #[test]
@@ -147,19 +208,35 @@ fn a_link_without_a_server_settles_at_the_deadline_and_disturbs_nobody() -> Outc
             world.pair(2, None).await?;
             world.cable(2, false)?;
             world.dnsmasq(&[])?;
-            let _task = world.run(Network { host_name: None, deadline: 2 });
+            let _task = world.run(Network {
+                host_name: None,
+                deadline: 2,
+            });
             world.bound().await?;
             let status = world
-                .until("all settled", |status| status.links.len() == 3 && status.links.iter().all(|it| it.settled))
+                .until("all settled", |status| {
+                    status.links.len() == 3 && status.links.iter().all(|it| it.settled)
+                })
                 .await?;
             let seen: Vec<_> = status
                 .links
                 .iter()
-                .map(|it| (it.name.as_str(), it.carrier, it.state.as_str(), it.lease.is_some()))
+                .map(|it| {
+                    (
+                        it.name.as_str(),
+                        it.carrier,
+                        it.state.as_str(),
+                        it.lease.is_some(),
+                    )
+                })
                 .collect();
             assert_eq!(
                 seen,
-                [("cli0", true, "BOUND", true), ("cli1", true, "SELECTING", false), ("cli2", false, "INIT", false)]
+                [
+                    ("cli0", true, "BOUND", true),
+                    ("cli1", true, "SELECTING", false),
+                    ("cli2", false, "INIT", false)
+                ]
             );
             Ok(())
         },
@@ -168,70 +245,120 @@ fn a_link_without_a_server_settles_at_the_deadline_and_disturbs_nobody() -> Outc
 
 #[test]
 fn the_carriers_return_verifies_the_lease() -> Outcome {
-    isolated(path!("the_carriers_return_verifies_the_lease"), &["dnsmasq"], async |mut world| {
-        world.pair(0, Some(SERVER)).await?;
-        world.dnsmasq(&[])?;
-        let _task = world.run(Network::default());
-        let before = world.bound().await?;
-        assert_eq!(before.renewals, 0);
-        world.cable(0, false)?;
-        let status = world.until("no carrier", |status| status.links.iter().all(|link| !link.carrier)).await?;
-        assert_eq!(lease(&status, "cli0").as_ref(), Some(&before), "the lease outlives its carrier");
-        world.cable(0, true)?;
-        let status =
-            world.until("a verified lease", |status| lease(status, "cli0").is_some_and(|it| it.renewals == 1)).await?;
-        assert_eq!(lease(&status, "cli0").map(|it| it.address), Some(before.address));
-        assert_eq!(world.addresses("cli0").await?.len(), 1);
-        Ok(())
-    })
+    isolated(
+        path!("the_carriers_return_verifies_the_lease"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.dnsmasq(&[])?;
+            let _task = world.run(Network::default());
+            let before = world.bound().await?;
+            assert_eq!(before.renewals, 0);
+            world.cable(0, false)?;
+            let status = world
+                .until("no carrier", |status| {
+                    status.links.iter().all(|link| !link.carrier)
+                })
+                .await?;
+            assert_eq!(
+                lease(&status, "cli0").as_ref(),
+                Some(&before),
+                "the lease outlives its carrier"
+            );
+            world.cable(0, true)?;
+            let status = world
+                .until("a verified lease", |status| {
+                    lease(status, "cli0").is_some_and(|it| it.renewals == 1)
+                })
+                .await?;
+            assert_eq!(
+                lease(&status, "cli0").map(|it| it.address),
+                Some(before.address)
+            );
+            assert_eq!(world.addresses("cli0").await?.len(), 1);
+            Ok(())
+        },
+    )
 }
 
 #[test]
 fn links_come_and_go() -> Outcome {
-    isolated(path!("links_come_and_go"), &["dnsmasq"], async |mut world| {
-        let _task = world.run(Network::default());
-        world.pair(0, Some(SERVER)).await?;
-        world.dnsmasq(&["--dhcp-option=option:dns-server,10.9.0.1"])?;
-        world.bound().await?;
-        assert_eq!(world.resolvers(), "nameserver 10.9.0.1\n");
-        let index = world::index_of(&world.handle, "cli0").await?;
-        world.handle.link().del(index).execute().await?;
-        world.until("no link", |status| status.links.is_empty()).await?;
-        assert_eq!(world.resolvers(), "");
-        Ok(())
-    })
+    isolated(
+        path!("links_come_and_go"),
+        &["dnsmasq"],
+        async |mut world| {
+            let _task = world.run(Network::default());
+            world.pair(0, Some(SERVER)).await?;
+            world.dnsmasq(&["--dhcp-option=option:dns-server,10.9.0.1"])?;
+            world.bound().await?;
+            assert_eq!(world.resolvers(), "nameserver 10.9.0.1\n");
+            let index = world::index_of(&world.handle, "cli0").await?;
+            world.handle.link().del(index).execute().await?;
+            world
+                .until("no link", |status| status.links.is_empty())
+                .await?;
+            assert_eq!(world.resolvers(), "");
+            Ok(())
+        },
+    )
 }
 
 #[test]
 fn a_saved_lease_is_asked_for_first() -> Outcome {
-    isolated(path!("a_saved_lease_is_asked_for_first"), &["dnsmasq"], async |mut world| {
-        world.pair(0, Some(SERVER)).await?;
-        let persistent = world.directory.path().join("persistent");
-        world.persistent.send_replace(Some(persistent.clone()));
-        world.dnsmasq(&[])?;
-        let task = world.run(Network::default());
-        let first = world.bound().await?;
-        world.stop.cancel();
-        task.await??;
-        let mac = world.board.snapshot().links.first().map(|link| link.mac.clone()).ok_or("no link")?;
-        let path = super::saved::path(&persistent, &mac);
-        // The file is written beside the event loop.
-        let text = tokio::time::timeout(std::time::Duration::from_secs(10), async {
-            loop {
-                match std::fs::read_to_string(&path) {
-                    Ok(text) => break text,
-                    Err(_) => tokio::task::yield_now().await,
+    isolated(
+        path!("a_saved_lease_is_asked_for_first"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            let persistent = world.directory.path().join("persistent");
+            world.persistent.send_replace(Some(persistent.clone()));
+            world.dnsmasq(&[])?;
+            let task = world.run(Network::default());
+            let first = world.bound().await?;
+            world.stop.cancel();
+            task.await??;
+            let mac = world
+                .board
+                .snapshot()
+                .links
+                .first()
+                .map(|link| link.mac.clone())
+                .ok_or("no link")?;
+            let path = super::saved::path(&persistent, &mac);
+            // The file is written beside the event loop.
+            let text = tokio::time::timeout(std::time::Duration::from_secs(10), async {
+                loop {
+                    match std::fs::read_to_string(&path) {
+                        Ok(text) => break text,
+                        Err(_) => tokio::task::yield_now().await,
+                    }
                 }
-            }
-        })
-        .await?;
-        let other = Ipv4Addr::new(10, 9, 0, if first.address.octets()[3] == 20 { 19 } else { 20 });
-        std::fs::write(&path, text.replace(&first.address.to_string(), &other.to_string()))?;
-        world.kill();
-        world.forget().await?;
-        world.dnsmasq(&[])?;
-        let _task = world.run(Network::default());
-        assert_eq!(world.bound().await?.address, other, "the saved address, not the one that the server would pick");
-        Ok(())
-    })
+            })
+            .await?;
+            let other = Ipv4Addr::new(
+                10,
+                9,
+                0,
+                if first.address.octets()[3] == 20 {
+                    19
+                } else {
+                    20
+                },
+            );
+            std::fs::write(
+                &path,
+                text.replace(&first.address.to_string(), &other.to_string()),
+            )?;
+            world.kill();
+            world.forget().await?;
+            world.dnsmasq(&[])?;
+            let _task = world.run(Network::default());
+            assert_eq!(
+                world.bound().await?.address,
+                other,
+                "the saved address, not the one that the server would pick"
+            );
+            Ok(())
+        },
+    )
 }

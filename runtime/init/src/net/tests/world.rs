@@ -38,18 +38,29 @@ const INSIDE: &str = "TINYBOOT_TEST_NAMESPACE";
 const REQUIRED: &str = "TINYBOOT_TESTS_REQUIRE";
 
 /// Runs `test` in namespaces of its own, if `programs` are there. `name` is the path of the test function.
-pub fn isolated<F: Future<Output = Outcome>>(name: &str, programs: &[&str], test: impl FnOnce(World) -> F) -> Outcome {
+pub fn isolated<F: Future<Output = Outcome>>(
+    name: &str,
+    programs: &[&str],
+    test: impl FnOnce(World) -> F,
+) -> Outcome {
     if std::env::var_os(INSIDE).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         return runtime.block_on(async { test(World::new().await?).await });
     }
     if let Some(program) = programs.iter().find(|program| find(program).is_none()) {
         return skip(name, &format!("the program {program} is not in PATH"));
     }
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(INSIDE, "1");
+    command
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(INSIDE, "1");
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    let maps = [("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))];
+    let maps = [
+        ("uid_map", format!("0 {uid} 1")),
+        ("gid_map", format!("0 {gid} 1")),
+    ];
     // SAFETY: the closure runs between fork and exec; it makes system calls, and allocates only in a process whose
     // other threads are not there any longer but whose allocator glibc keeps usable after a fork.
     unsafe {
@@ -70,13 +81,20 @@ pub fn isolated<F: Future<Output = Outcome>>(name: &str, programs: &[&str], test
     match command.stdin(Stdio::null()).output() {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
-            let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-            Err(format!("{name} in its namespaces: {}\n{}", output.status, text.concat()).into())
+            let text = [output.stdout, output.stderr]
+                .map(|text| String::from_utf8_lossy(&text).into_owned());
+            Err(format!(
+                "{name} in its namespaces: {}\n{}",
+                output.status,
+                text.concat()
+            )
+            .into())
         }
         Err(error) => skip(name, &format!("no namespaces: {error}")),
     }
 }
 
+#[allow(clippy::print_stderr, reason = "a skip is to be seen")]
 fn skip(name: &str, why: &str) -> Outcome {
     if std::env::var_os(REQUIRED).is_some_and(|value| value == "1") {
         return Err(format!("{name} must not be skipped: {why}").into());
@@ -88,7 +106,9 @@ fn skip(name: &str, why: &str) -> Outcome {
 fn find(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
     let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    places.map(|directory| directory.join(program)).find(|file| file.is_file())
+    places
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
 }
 
 /// A client's namespace with links `cli0`, `cli1` …, whose other ends are `srv0`, `srv1` … in the servers' namespace.
@@ -110,7 +130,9 @@ impl World {
             unshare(CloneFlags::CLONE_NEWNET)?;
             File::open(format!("/proc/self/task/{}/ns/net", nix::unistd::gettid()))
         });
-        let servers = servers.join().map_err(|_| "the thread for the servers' namespace panicked")??;
+        let servers = servers
+            .join()
+            .map_err(|_| "the thread for the servers' namespace panicked")??;
         let mut connections = JoinSet::new();
         let (connection, handle, _) = rtnetlink::new_connection()?;
         connections.spawn(connection);
@@ -129,14 +151,28 @@ impl World {
     /// Makes the pair of links number `number`; the server's end is up and has the address if there is one.
     pub async fn pair(&self, number: u8, address: Option<Ipv4Addr>) -> Outcome {
         let (client, server) = (format!("cli{number}"), format!("srv{number}"));
-        self.handle.link().add(LinkVeth::new(&client, &server).build()).execute().await?;
-        let moved = LinkUnspec::new_with_name(&server).setns_by_fd(self.servers.as_raw_fd()).build();
+        self.handle
+            .link()
+            .add(LinkVeth::new(&client, &server).build())
+            .execute()
+            .await?;
+        let moved = LinkUnspec::new_with_name(&server)
+            .setns_by_fd(self.servers.as_raw_fd())
+            .build();
         self.handle.link().change(moved).execute().await?;
         self.on_server(move |handle| async move {
-            handle.link().change(LinkUnspec::new_with_name(&server).up().build()).execute().await?;
+            handle
+                .link()
+                .change(LinkUnspec::new_with_name(&server).up().build())
+                .execute()
+                .await?;
             if let Some(address) = address {
                 let index = index_of(&handle, &server).await?;
-                handle.address().add(index, IpAddr::V4(address), 24).execute().await?;
+                handle
+                    .address()
+                    .add(index, IpAddr::V4(address), 24)
+                    .execute()
+                    .await?;
             }
             Ok(())
         })
@@ -144,7 +180,12 @@ impl World {
 
     /// Brings the loopback interface of the client's namespace up.
     pub async fn loopback(&self) -> Outcome {
-        Ok(self.handle.link().change(LinkUnspec::new_with_name("lo").up().build()).execute().await?)
+        Ok(self
+            .handle
+            .link()
+            .change(LinkUnspec::new_with_name("lo").up().build())
+            .execute()
+            .await?)
     }
 
     /// Switches the server's end of a pair on or off, which the client sees as its carrier.
@@ -156,9 +197,14 @@ impl World {
         })
     }
 
-    fn on_server<F: Future<Output = Outcome>>(&self, work: impl FnOnce(Handle) -> F + Send + 'static) -> Outcome {
+    fn on_server<F: Future<Output = Outcome>>(
+        &self,
+        work: impl FnOnce(Handle) -> F + Send + 'static,
+    ) -> Outcome {
         self.in_servers_namespace(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             runtime
                 .block_on(async {
                     let (connection, handle, _) = rtnetlink::new_connection()?;
@@ -170,7 +216,10 @@ impl World {
         Ok(())
     }
 
-    fn in_servers_namespace<T: Send>(&self, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    fn in_servers_namespace<T: Send>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send,
+    ) -> io::Result<T> {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 setns(self.servers.as_fd(), CloneFlags::CLONE_NEWNET)?;
@@ -220,7 +269,11 @@ impl World {
                 "--no-ping",
                 "--dhcp-authoritative",
             ])
-            .args(["--interface=srv0", "--bind-interfaces", "--dhcp-range=10.9.0.10,10.9.0.20,255.255.255.0,120"])
+            .args([
+                "--interface=srv0",
+                "--bind-interfaces",
+                "--dhcp-range=10.9.0.10,10.9.0.20,255.255.255.0,120",
+            ])
             .arg(format!("--dhcp-leasefile={}", leases.display()))
             .args(options);
         self.start(&mut command)
@@ -231,7 +284,7 @@ impl World {
         let directory = self.directory.path().to_owned();
         let configuration = directory.join("udhcpd.conf");
         let leases = directory.join(format!("udhcpd-{first}.leases"));
-        std::fs::File::create(&leases)?;
+        File::create(&leases)?;
         std::fs::write(
             &configuration,
             format!(
@@ -253,11 +306,18 @@ impl World {
             settings,
             image_name: "image".into(),
             resolv_conf: self.resolv_conf(),
-            backoff: Backoff { first: Duration::from_millis(300), longest: Duration::from_secs(1) },
+            backoff: Backoff {
+                first: Duration::from_millis(300),
+                longest: Duration::from_secs(1),
+            },
             board: self.board.clone(),
             leases: Default::default(),
         };
-        tokio::spawn(run_with(shared, self.persistent.subscribe(), self.stop.clone()))
+        tokio::spawn(run_with(
+            shared,
+            self.persistent.subscribe(),
+            self.stop.clone(),
+        ))
     }
 
     /// Where the client writes its resolvers.
@@ -268,32 +328,55 @@ impl World {
     /// The resolvers' file without its comment.
     pub fn resolvers(&self) -> String {
         let text = read_to_string(self.resolv_conf()).unwrap_or_default();
-        text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 
     /// Waits until the status is as wanted; an error that shows the status after half a minute.
-    pub async fn until(&self, what: &str, wanted: impl FnMut(&Status) -> bool) -> Result<Status, String> {
+    pub async fn until(
+        &self,
+        what: &str,
+        wanted: impl FnMut(&Status) -> bool,
+    ) -> Result<Status, String> {
         let mut changes = self.board.subscribe();
         let waited = tokio::time::timeout(Duration::from_secs(30), changes.wait_for(wanted)).await;
         match waited {
             Ok(Ok(status)) => Ok(status.clone()),
-            _ => Err(format!("not seen: {what}; the status is {:?}", self.board.snapshot())),
+            _ => Err(format!(
+                "not seen: {what}; the status is {:?}",
+                self.board.snapshot()
+            )),
         }
     }
 
     /// Waits for a lease on `cli0`.
     pub async fn bound(&self) -> Result<Lease, Box<dyn std::error::Error>> {
-        let status = self.until("a lease on cli0", |status| lease(status, "cli0").is_some()).await?;
+        let status = self
+            .until("a lease on cli0", |status| lease(status, "cli0").is_some())
+            .await?;
         Ok(lease(&status, "cli0").ok_or("no lease")?)
     }
 
     /// IPv4 addresses of a link with their prefixes and valid lifetimes in seconds.
-    pub async fn addresses(&self, link: &str) -> Result<Vec<(Ipv4Addr, u8, u32)>, Box<dyn std::error::Error>> {
+    pub async fn addresses(
+        &self,
+        link: &str,
+    ) -> Result<Vec<(Ipv4Addr, u8, u32)>, Box<dyn std::error::Error>> {
         let index = index_of(&self.handle, link).await?;
-        let listed = self.handle.address().get().set_link_index_filter(index).execute();
+        let listed = self
+            .handle
+            .address()
+            .get()
+            .set_link_index_filter(index)
+            .execute();
         let listed: Vec<_> = listed.try_collect().await?;
         let mut found = Vec::new();
-        for message in listed.iter().filter(|it| it.header.family == AddressFamily::Inet) {
+        for message in listed
+            .iter()
+            .filter(|it| it.header.family == AddressFamily::Inet)
+        {
             let mut entry = (Ipv4Addr::UNSPECIFIED, message.header.prefix_len, 0);
             for attribute in &message.attributes {
                 match attribute {
@@ -313,7 +396,12 @@ impl World {
         let listed: Vec<_> = self.handle.route().get(all).execute().try_collect().await?;
         let mut found = Vec::new();
         for message in listed.iter().filter(|it| it.header.table == 254) {
-            let mut text = ["0.0.0.0".to_owned(), "link".into(), String::new(), "0".into()];
+            let mut text = [
+                "0.0.0.0".to_owned(),
+                "link".into(),
+                String::new(),
+                "0".into(),
+            ];
             for attribute in &message.attributes {
                 match attribute {
                     RouteAttribute::Destination(RouteAddress::Inet(it)) => text[0] = it.to_string(),
@@ -326,7 +414,9 @@ impl World {
             let [destination, gateway, link, metric] = text;
             let prefix = message.header.destination_prefix_length;
             let relative = metric.parse::<u32>()?.saturating_sub(link.parse()?);
-            found.push(format!("{destination}/{prefix} via {gateway} metric {relative}+index"));
+            found.push(format!(
+                "{destination}/{prefix} via {gateway} metric {relative}+index"
+            ));
         }
         found.sort();
         Ok(found)
@@ -335,14 +425,17 @@ impl World {
     /// The link's MTU.
     pub fn mtu(&self, link: &str) -> Result<u32, Box<dyn std::error::Error>> {
         // /sys shows the links of the namespace that mounted it; ioctl shows ours.
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").or_else(|_| std::net::UdpSocket::bind("0.0.0.0:0"))?;
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0")
+            .or_else(|_| std::net::UdpSocket::bind("0.0.0.0:0"))?;
         // SAFETY: an ifreq of zeros is valid.
         let mut request: nix::libc::ifreq = unsafe { std::mem::zeroed() };
         for (place, byte) in request.ifr_name.iter_mut().zip(link.bytes()) {
             *place = byte as nix::libc::c_char;
         }
         // SAFETY: the descriptor is open and the request outlives the call.
-        let result = unsafe { nix::libc::ioctl(socket.as_raw_fd(), nix::libc::SIOCGIFMTU, &raw mut request) };
+        let result = unsafe {
+            nix::libc::ioctl(socket.as_raw_fd(), nix::libc::SIOCGIFMTU, &raw mut request)
+        };
         if result != 0 {
             return Err(io::Error::last_os_error().into());
         }
@@ -353,12 +446,23 @@ impl World {
 
 /// The lease of a link.
 pub fn lease(status: &Status, link: &str) -> Option<Lease> {
-    status.links.iter().find(|it| it.name == link)?.lease.clone()
+    status
+        .links
+        .iter()
+        .find(|it| it.name == link)?
+        .lease
+        .clone()
 }
 
 /// The index of a link.
 pub async fn index_of(handle: &Handle, name: &str) -> Result<u32, Box<dyn std::error::Error>> {
-    let found = handle.link().get().match_name(name).execute().try_next().await?;
+    let found = handle
+        .link()
+        .get()
+        .match_name(name)
+        .execute()
+        .try_next()
+        .await?;
     Ok(found.ok_or("no such link")?.header.index)
 }
 

@@ -140,7 +140,11 @@ pub struct Client {
 impl Client {
     /// A client in INIT whose link has no carrier. `random` gives what RFC 2131 wants to be random: transaction ids
     /// and the spread of retransmissions.
-    pub fn new(identity: Identity, backoff: Backoff, random: Box<dyn FnMut() -> u32 + Send>) -> Self {
+    pub fn new(
+        identity: Identity,
+        backoff: Backoff,
+        random: Box<dyn FnMut() -> u32 + Send>,
+    ) -> Self {
         Self {
             identity,
             backoff,
@@ -217,12 +221,21 @@ impl Client {
         self.carrier = false;
         self.offer = None;
         self.next = None;
-        self.state = if self.held.is_some() { State::Bound } else { State::Init };
+        self.state = if self.held.is_some() {
+            State::Bound
+        } else {
+            State::Init
+        };
     }
 
     /// A deadline has passed. Without effect before that.
     pub fn tick(&mut self, now: Duration) -> Vec<Action> {
-        if self.held.as_ref().and_then(Held::expiry).is_some_and(|expiry| expiry <= now) {
+        if self
+            .held
+            .as_ref()
+            .and_then(Held::expiry)
+            .is_some_and(|expiry| expiry <= now)
+        {
             return self.end(now, Cause::Expired);
         }
         if self.next.is_none_or(|next| now < next) {
@@ -239,9 +252,19 @@ impl Client {
             State::Rebooting => self.discover(now),
             State::Bound => self.extend(now, State::Renewing),
             State::Renewing | State::Rebinding => {
-                let rebind = self.held.as_ref().is_none_or(|held| held.since + held.lease.times.rebind <= now);
+                let rebind = self
+                    .held
+                    .as_ref()
+                    .is_none_or(|held| held.since + held.lease.times.rebind <= now);
                 let rebind = rebind || self.state == State::Rebinding;
-                self.extend(now, if rebind { State::Rebinding } else { State::Renewing })
+                self.extend(
+                    now,
+                    if rebind {
+                        State::Rebinding
+                    } else {
+                        State::Renewing
+                    },
+                )
             }
         }
     }
@@ -251,7 +274,9 @@ impl Client {
         if !self.listens() {
             return Vec::new();
         }
-        let Some(reply) = Reply::decode(payload, self.identity.mac).filter(|reply| reply.xid == self.xid) else {
+        let Some(reply) =
+            Reply::decode(payload, self.identity.mac).filter(|reply| reply.xid == self.xid)
+        else {
             return Vec::new();
         };
         match reply.kind {
@@ -264,11 +289,16 @@ impl Client {
 
     /// SELECTING to REQUESTING: the first offer is as good as a later one.
     fn take(&mut self, now: Duration, offer: &Reply) -> Vec<Action> {
-        let server = offer.address(OptionCode::ServerIdentifier).filter(|server| is_host(*server));
+        let server = offer
+            .address(OptionCode::ServerIdentifier)
+            .filter(|server| is_host(*server));
         let Some(server) = server.filter(|_| is_host(offer.yiaddr)) else {
             return Vec::new();
         };
-        self.offer = Some(Offer { address: offer.yiaddr, server });
+        self.offer = Some(Offer {
+            address: offer.yiaddr,
+            server,
+        });
         self.state = State::Requesting;
         self.tries = 0;
         self.transmit(now)
@@ -279,24 +309,41 @@ impl Client {
         let server = ack.address(OptionCode::ServerIdentifier);
         let expected = match self.state {
             State::Selecting => ack.option(OptionCode::RapidCommit).is_some(),
-            State::Requesting => self
-                .offer
-                .is_some_and(|offer| ack.yiaddr == offer.address && server.is_none_or(|server| server == offer.server)),
+            State::Requesting => self.offer.is_some_and(|offer| {
+                ack.yiaddr == offer.address && server.is_none_or(|server| server == offer.server)
+            }),
             State::Renewing | State::Rebinding | State::Rebooting => self.known == Some(ack.yiaddr),
             State::Init | State::InitReboot | State::Bound => false,
         };
-        let fallback = self.offer.map(|offer| offer.server).or(self.lease().map(|lease| lease.server));
+        let fallback = self
+            .offer
+            .map(|offer| offer.server)
+            .or(self.lease().map(|lease| lease.server));
         let Some(lease) = Lease::from_reply(ack, fallback).filter(|_| expected) else {
             return Vec::new();
         };
         // A lease counts from the moment when it was asked for, unless the answer took longer than the lease.
-        let since = if lease.times.lease.is_some_and(|time| self.sent + time <= now) { now } else { self.sent };
+        let since = if lease
+            .times
+            .lease
+            .is_some_and(|time| self.sent + time <= now)
+        {
+            now
+        } else {
+            self.sent
+        };
         self.state = State::Bound;
-        self.next = lease.times.lease.map(|_| (since + lease.times.renew).max(now + LEAST_BOUND));
+        self.next = lease
+            .times
+            .lease
+            .map(|_| (since + lease.times.renew).max(now + LEAST_BOUND));
         self.offer = None;
         self.refusals = 0;
         self.known = Some(lease.address);
-        let held = self.held.replace(Held { lease: lease.clone(), since });
+        let held = self.held.replace(Held {
+            lease: lease.clone(),
+            since,
+        });
         match held {
             Some(_) => vec![Action::Renewed(lease)],
             None => vec![Action::Acquired(lease)],
@@ -320,8 +367,13 @@ impl Client {
     /// it offered, time after time, is asked less and less often.
     fn end(&mut self, now: Duration, cause: Cause) -> Vec<Action> {
         let held = self.held.take();
-        let mut actions: Vec<Action> =
-            held.map(|held| Action::Removed { address: held.lease.address, cause }).into_iter().collect();
+        let mut actions: Vec<Action> = held
+            .map(|held| Action::Removed {
+                address: held.lease.address,
+                cause,
+            })
+            .into_iter()
+            .collect();
         self.state = State::Init;
         self.next = None;
         self.offer = None;
@@ -397,7 +449,8 @@ impl Client {
                 next = now + renewal_delay(left, lease).min(LONGEST_REBINDING);
                 if self.state == State::Renewing {
                     let rebind = held.since + held.lease.times.rebind;
-                    next = (now + renewal_delay(rebind.saturating_sub(now), lease)).min(rebind.max(now + LEAST_BOUND));
+                    next = (now + renewal_delay(rebind.saturating_sub(now), lease))
+                        .min(rebind.max(now + LEAST_BOUND));
                     server = Some(held.lease.server);
                 }
             }
@@ -409,12 +462,15 @@ impl Client {
         // While an address that is in use is verified, it stays out of the header: RFC 2131, table 5.
         let source = request.ciaddr;
         vec![match server {
-            Some(server) => Action::Unicast { source, server, message },
+            Some(server) => Action::Unicast {
+                source,
+                server,
+                message,
+            },
             None => Action::Broadcast { source, message },
         }]
     }
 }
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 mod tests;
