@@ -86,7 +86,15 @@ let
       };
 
       # one tree, several names
-      rustc = extend rust { pname = "rustc"; meta.mainProgram = "rustc"; };
+      # Builds see the toolchain in /usr; crane looks for the place in the store.
+      rustc = extend (runCommand "rustc-${rust.version}" { } ''
+        mkdir -p $out/nix-support
+        ln -s ${rust}/bin $out/bin
+        echo ${rust} > $out/nix-support/propagated-build-inputs
+        cat > $out/nix-support/setup-hook <<'HOOK'
+        rustc() { if [ "$*" = "--print sysroot" ]; then echo ${rust}; else command rustc "$@"; fi; }
+        HOOK
+      '') { pname = "rustc"; meta.mainProgram = "rustc"; };
       rustc-unwrapped = rustc;
       cargo = extend rust { pname = "cargo"; meta.mainProgram = "cargo"; };
       clippy = extend rust { pname = "clippy"; meta.mainProgram = "cargo-clippy"; };
@@ -227,4 +235,4 @@ let
       makeScopeWithSplicing' = lib.makeScopeWithSplicing' { inherit splicePackages newScope; };
     };
 in
-pkgs // { inherit pkgs; }
+pkgs

@@ -50,6 +50,7 @@ let
     flatten = x: if isList x then concatMap flatten x else [ x ];
     range = a: b: if a > b then [ ] else genList (n: a + n) (b - a + 1);
     imap0 = f: list: genList (n: f n (elemAt list n)) (length list);
+    imap = imap1;
     imap1 = f: list: genList (n: f (n + 1) (elemAt list n)) (length list);
     unique = foldl' (acc: x: if elem x acc then acc else acc ++ [ x ]) [ ];
     last = list: elemAt list (length list - 1);
@@ -66,6 +67,7 @@ let
     findFirst = pred: default: list: let found = filter pred list; in if found == [ ] then default else head found;
     zipListsWith = f: a: b: genList (n: f (elemAt a n) (elemAt b n)) (min (length a) (length b));
     naturalSort = sort builtins.lessThan;
+    sortOn = key: sort (a: b: key a < key b);
     count = pred: list: length (filter pred list);
 
     # attribute sets
@@ -76,6 +78,8 @@ let
     attrsToList = mapAttrsToList nameValuePair;
     filterAttrs = pred: set: removeAttrs set (filter (n: !pred n set.${n}) (attrNames set));
     concatMapAttrs = f: set: foldl' (a: b: a // b) { } (mapAttrsToList f set);
+    filterAttrsRecursive = pred: set:
+      mapAttrs (_: v: if isAttrs v then filterAttrsRecursive pred v else v) (filterAttrs pred set);
     optionalAttrs = c: set: if c then set else { };
     attrByPath = path: default: set:
       if path == [ ] then set
@@ -153,6 +157,7 @@ let
     strings = lib // { };
     lists = lib // { };
     attrsets = lib // { };
+    asserts = lib // { };
     debug = { traceVal = x: builtins.trace x x; };
 
     # sources
@@ -183,6 +188,7 @@ let
       inherit src;
       filter = path: type: type == "directory" || any (s: hasSuffix s path) suffixes;
     };
+    fileset = import ./fileset.nix { inherit lib; };
     sources = { inherit cleanSource cleanSourceWith cleanSourceFilter sourceByRegex sourceFilesBySuffices; };
     pathIsDirectory = path: builtins.pathExists "${toString path}/.";
     filesystem = { inherit pathIsDirectory; };
