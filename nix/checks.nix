@@ -8,13 +8,16 @@
   tinyboot,
 }:
 let
-  prefix = name: lib.mapAttrs' (test: value: lib.nameValuePair "${name}-${test}" value);
-  # callPackage adds functions to override its result.
-  derivations = lib.filterAttrs (_: lib.isDerivation);
+  # callPackage adds functions that override its result: they are no checks.
+  prefix =
+    name: set:
+    lib.mapAttrs' (test: lib.nameValuePair "${name}-${test}") (
+      lib.filterAttrs (_: lib.isDerivation) set
+    );
 in
-prefix "runtime" runtime.checks
-// prefix "vm" (derivations (callPackage ../vm-tests { }))
-// prefix "reproducible" (derivations (callPackage ./reproducible.nix { inherit tinyboot; }))
+runtime.checks
+// prefix "vm" (callPackage ../vm-tests { })
+// prefix "reproducible" (callPackage ./reproducible.nix { inherit tinyboot; })
 // {
   nix-fmt = runCommand "nix-fmt" { nativeBuildInputs = [ nixfmt ]; } ''
     find ${

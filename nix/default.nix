@@ -7,7 +7,7 @@ let
     craneLib = crane.mkLib pkgs;
     rust = self.callPackage ./rust.nix { };
     runtime = self.callPackage ./runtime.nix { };
-    init = self.runtime.init;
+    inherit (self.runtime) init hello;
 
     # The kernel for a list of further configuration fragments; the same list gives the same kernel.
     mkKernel =
@@ -24,21 +24,6 @@ let
     mkRunner = self.callPackage ./vm.nix { };
     mkImage = self.callPackage ./mk-image.nix { };
 
-    # A part of the repository's workspace; cargo drops from the lock file what the other parts need.
-    buildMember =
-      pname: directory:
-      self.rust.buildApp {
-        inherit pname;
-        src = lib.sourceByRegex ../. [
-          "Cargo\\.(toml|lock)"
-          "runtime"
-          "runtime/tinyboot(/.*)?"
-          (dirOf directory)
-          "${directory}(/.*)?"
-        ];
-        cargoExtraArgs = "--offline --package ${pname}";
-      };
-    hello = self.buildMember "hello" "examples/hello";
     image = self.mkImage {
       name = "hello";
       app = self.hello;
@@ -69,7 +54,9 @@ in
     program = lib.getExe image.vm;
   };
 
-  checks = tinyboot.callPackage ./checks.nix { inherit tinyboot; };
+  checks = lib.filterAttrs (_: lib.isDerivation) (
+    tinyboot.callPackage ./checks.nix { inherit tinyboot; }
+  );
 
   devShells.default = pkgs.mkShell {
     inputsFrom = [ tinyboot.init ];

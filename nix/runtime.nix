@@ -1,4 +1,4 @@
-# The runtime's workspace: PID 1, and what is checked of it. One build of the dependencies serves them all.
+# The parts of the repository's workspace that run on the machine, and what is checked of them.
 {
   lib,
   craneLib,
@@ -8,71 +8,102 @@
 }:
 let
   release = import ./release.nix;
-  common = rust.environment // {
-    pname = "tinyboot";
-    inherit (release) version;
-    # The lock file is the repository's: what the examples need is dropped from it.
-    cargoExtraArgs = "--offline --workspace";
-    src = lib.sourceByRegex ../. [
-      "Cargo\\.(toml|lock)"
-      "runtime(/.*)?"
-    ];
-  };
-  cargoArtifacts = craneLib.buildDepsOnly common;
-  debug = common // {
-    CARGO_PROFILE = "dev";
-  };
-  debugArtifacts = craneLib.buildDepsOnly debug;
+
+  # Sources of one part: what another part consists of does not build this one again.
+  part =
+    name: directories: extra:
+    rust.environment
+    // {
+      pname = name;
+      inherit (release) version;
+      src = lib.sourceByRegex ../. (
+        [
+          "Cargo\\.(toml|lock)"
+          "rustfmt\\.toml"
+        ]
+        ++ lib.concatMap (directory: [
+          (dirOf directory)
+          "${directory}(/.*)?"
+        ]) directories
+      );
+      # The lock file is the whole repository's: cargo drops from it what the other parts need.
+      cargoExtraArgs = "--offline --workspace";
+    }
+    // extra;
+  runtime = part "tinyboot" [
+    "runtime/init"
+    "runtime/tinyboot"
+  ] { };
+  hello = part "hello" [
+    "runtime/tinyboot"
+    "examples/hello"
+  ] { cargoExtraArgs = "--offline --package hello"; };
+
+  executable =
+    common: pname: meta:
+    let
+      alone = common // {
+        inherit pname;
+        # With the features that this program needs, not those of its neighbours.
+        cargoExtraArgs = "--offline --package ${pname}";
+        # The tests are checks of their own, in a profile that builds quickly.
+        doCheck = false;
+      };
+    in
+    craneLib.buildPackage (
+      alone
+      // {
+        cargoArtifacts = craneLib.buildDepsOnly alone;
+        meta = {
+          license = lib.licenses.mit;
+          mainProgram = pname;
+          platforms = lib.platforms.linux;
+        }
+        // meta;
+      }
+    );
+
+  # One build of the dependencies serves lints, tests and documentation.
+  checksOf =
+    common: prefix:
+    let
+      debug = common // {
+        CARGO_PROFILE = "dev";
+      };
+      shared = debug // {
+        cargoArtifacts = craneLib.buildDepsOnly debug;
+      };
+    in
+    lib.mapAttrs' (name: lib.nameValuePair "${prefix}-${name}") {
+      clippy = craneLib.cargoClippy (
+        shared // { cargoClippyExtraArgs = "--all-targets -- --deny warnings"; }
+      );
+
+      # The DHCP client is tested against real servers, each test in network namespaces of its own.
+      test = craneLib.cargoTest (
+        shared
+        // {
+          nativeBuildInputs = [
+            busybox
+            dnsmasq
+          ];
+          TINYBOOT_TESTS_REQUIRE = 1;
+        }
+      );
+
+      doc = craneLib.cargoDoc (
+        shared
+        // {
+          cargoDocExtraArgs = "--no-deps --document-private-items";
+          RUSTDOCFLAGS = "--deny warnings";
+        }
+      );
+
+      fmt = craneLib.cargoFmt { inherit (common) pname version src; };
+    };
 in
 {
-  init = craneLib.buildPackage (
-    common
-    // {
-      inherit cargoArtifacts;
-      pname = "tinyboot-init";
-      cargoExtraArgs = "--offline --package tinyboot-init";
-      # The tests are a check of their own, in a profile that builds quickly.
-      doCheck = false;
-      meta = {
-        description = "PID 1 of a machine that is one program";
-        license = lib.licenses.mit;
-        mainProgram = "tinyboot-init";
-        platforms = lib.platforms.linux;
-      };
-    }
-  );
-
-  checks = {
-    clippy = craneLib.cargoClippy (
-      debug
-      // {
-        cargoArtifacts = debugArtifacts;
-        cargoClippyExtraArgs = "--all-targets -- --deny warnings";
-      }
-    );
-
-    # The DHCP client is tested against real servers, each test in network namespaces of its own.
-    test = craneLib.cargoTest (
-      debug
-      // {
-        cargoArtifacts = debugArtifacts;
-        nativeBuildInputs = [
-          busybox
-          dnsmasq
-        ];
-        TINYBOOT_TESTS_REQUIRE = 1;
-      }
-    );
-
-    doc = craneLib.cargoDoc (
-      debug
-      // {
-        cargoArtifacts = debugArtifacts;
-        cargoDocExtraArgs = "--no-deps --document-private-items";
-        RUSTDOCFLAGS = "--deny warnings";
-      }
-    );
-
-    fmt = craneLib.cargoFmt { inherit (common) pname version src; };
-  };
+  init = executable runtime "tinyboot-init" { description = "PID 1 of a machine that is one program"; };
+  hello = executable hello "hello" { description = "A machine that says what it is"; };
+  checks = checksOf runtime "runtime" // checksOf hello "hello";
 }

@@ -55,6 +55,8 @@ let
     inherit lib system bootstrap;
   };
 
+  standInCrane = import ../crane/lib.nix { inherit pkgs; };
+
   pkgs =
     packages
     // rec {
@@ -64,7 +66,7 @@ let
       overlays = [ ];
       newScope = extra: lib.callPackageWith (pkgs // extra);
       callPackage = newScope { };
-      pkgs' = pkgs;
+      inherit pkgs;
 
       stdenvNoCC = mkStdenv {
         trees = [ base ];
@@ -180,6 +182,26 @@ let
           echo "export PATH=${lib.makeBinPath packages}:\$PATH" > $out
         '';
       formats.json = _: { generate = name: value: writeText name (builtins.toJSON value); };
+
+      # Rust
+      rustPlatform.buildRustPackage =
+        { cargoLock ? { }, ... }@args:
+        standInCrane.buildPackage (
+          removeAttrs args [ "cargoLock" ]
+          // lib.optionalAttrs (cargoLock ? lockFile) { cargoLock = cargoLock.lockFile; }
+        );
+      nixfmt = standInCrane.buildPackage {
+        src = standInCrane.cleanCargoSource ../nixfmt;
+        CARGO_BUILD_TARGET = stdenv.hostPlatform.rust.rustcTarget;
+        # Static, since it is run on the host too.
+        CARGO_BUILD_RUSTFLAGS = "-C target-feature=+crt-static";
+        doCheck = false;
+        meta.mainProgram = "nixfmt";
+      };
+      nixfmt-rfc-style = nixfmt;
+      writableTmpDirAsHomeHook = makeSetupHook { name = "writable-home"; } (
+        writeScript "writable-home.sh" ''export HOME=$(mktemp -d)''
+      );
 
       # kernel
       linux_6_12 =

@@ -12,7 +12,7 @@ add() {
     done
   done
 }
-add ${nativeBuildInputs:-} ${buildInputs:-} ${propagatedBuildInputs:-} ${nativeCheckInputs:-} $debianTrees
+add ${depsBuildBuild:-} ${nativeBuildInputs:-} ${buildInputs:-} ${propagatedBuildInputs:-} ${nativeCheckInputs:-} $debianTrees
 export lower=${lower#:} b
 exec $b unshare -U -r -m $b sh -euc '
   $b mount -t tmpfs -o mode=755 tmpfs /tmp

@@ -1,6 +1,5 @@
 # nixpkgs' generic builder as far as tinyboot and crane use it: phases, hooks before and after each, setup hooks of inputs.
-set -eu -o pipefail
-shopt -s nullglob
+set -e -o pipefail
 umask 022
 unset lower b debianTrees
 export PATH=/usr/bin:/usr/sbin HOME=/homeless-shelter LC_ALL=C.UTF-8 TZ=UTC SHELL=/usr/bin/bash
@@ -48,6 +47,7 @@ activate() {
   case " ${activated:-} " in *" $input "*) return ;; esac
   activated="${activated:-} $input"
   for list in "$input"/nix-support/propagated-*; do
+    [ -e "$list" ] || continue
     local more
     for more in $(cat "$list"); do activate "$more"; done
   done
@@ -55,7 +55,7 @@ activate() {
   if [ -f "$input/nix-support/setup-hook" ]; then source "$input/nix-support/setup-hook"; fi
 }
 checkInputs=; [ -z "${doCheck:-}" ] || checkInputs=${nativeCheckInputs:-}
-for input in ${nativeBuildInputs:-} ${buildInputs:-} ${propagatedBuildInputs:-} $checkInputs; do
+for input in ${depsBuildBuild:-} ${nativeBuildInputs:-} ${buildInputs:-} ${propagatedBuildInputs:-} $checkInputs; do
   hostOffset=0 targetOffset=0 activate "$input"
 done
 

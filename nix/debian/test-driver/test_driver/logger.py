@@ -51,7 +51,7 @@ class Logger:
             yield
         finally:
             self._depth -= 1
-            self.log(f"({message}: {time.monotonic() - begin:.2f} s)", attributes)
+        self.log(f"(finished: {message}, in {time.monotonic() - begin:.2f} seconds)", attributes)
 
     @contextmanager
     def subtest(self, name: str) -> Iterator[None]:
