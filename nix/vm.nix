@@ -7,9 +7,7 @@
   btrfs-progs,
   coreutils,
 }:
-/*
-  Type: mkRunner :: { name, iso } -> derivation with the program `run-<name>`
-*/
+# Type: mkRunner :: { name, iso } -> derivation with the program `run-<name>`
 { name, iso }:
 writeShellApplication {
   name = "run-${name}";
