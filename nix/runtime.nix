@@ -110,7 +110,9 @@ let
     };
 in
 {
-  init = executable runtime "tinyboot-init" { description = "PID 1 of a machine that is one program"; };
+  init = executable runtime "tinyboot-init" {
+    description = "PID 1 of a machine that is one program";
+  };
   hello = executable hello "hello" { description = "A machine that says what it is"; };
   checks = checksOf runtime "runtime" // checksOf hello "hello";
 }

@@ -4,9 +4,7 @@ let
   inherit (pkgs) lib;
 
   # The crates of a lock file, each under the name and hash that crane itself gives it.
-  crates =
-    cargoLock:
-    lib.filter (package: package ? checksum) (lib.importTOML cargoLock).package;
+  crates = cargoLock: lib.filter (package: package ? checksum) (lib.importTOML cargoLock).package;
   vendorCargoDeps =
     {
       src ? null,
@@ -116,19 +114,20 @@ let
           pkgs.jq
           pkgs.zstd
         ];
-        configurePhase = args.configurePhase or ''
-          runHook preConfigure
-          export CARGO_HOME=$NIX_BUILD_TOP/.cargo-home CARGO_BUILD_JOBS=$NIX_BUILD_CORES
-          mkdir -p "$CARGO_HOME"
-          cp "$cargoVendorDir/config.toml" "$CARGO_HOME/config.toml"
-          if [ -n "''${cargoArtifacts:-}" ]; then
-            tar --use-compress-program=zstd -xf "$cargoArtifacts/target.tar.zst"
-            # The dependencies were built with empty files in the place of ours.
-            find . -name '*.rs' -not -path './target/*' -exec touch {} +
-          fi
-          cargoWithProfile() { cargo "$@" ''${CARGO_PROFILE:+--profile "$CARGO_PROFILE"}; }
-          runHook postConfigure
-        '';
+        configurePhase =
+          args.configurePhase or ''
+            runHook preConfigure
+            export CARGO_HOME=$NIX_BUILD_TOP/.cargo-home CARGO_BUILD_JOBS=$NIX_BUILD_CORES
+            mkdir -p "$CARGO_HOME"
+            cp "$cargoVendorDir/config.toml" "$CARGO_HOME/config.toml"
+            if [ -n "''${cargoArtifacts:-}" ]; then
+              tar --use-compress-program=zstd -xf "$cargoArtifacts/target.tar.zst"
+              # The dependencies were built with empty files in the place of ours.
+              find . -name '*.rs' -not -path './target/*' -exec touch {} +
+            fi
+            cargoWithProfile() { cargo "$@" ''${CARGO_PROFILE:+--profile "$CARGO_PROFILE"}; }
+            runHook postConfigure
+          '';
         buildPhase = ''
           runHook preBuild
           ${buildPhaseCargoCommand}
@@ -229,7 +228,9 @@ rec {
       without args [ "cargoClippyExtraArgs" ]
       // {
         pnameSuffix = "-clippy";
-        buildPhaseCargoCommand = "cargoWithProfile clippy ${extra args} ${args.cargoClippyExtraArgs or "--all-targets"}";
+        buildPhaseCargoCommand = "cargoWithProfile clippy ${extra args} ${
+          args.cargoClippyExtraArgs or "--all-targets"
+        }";
       }
     );
 
@@ -251,7 +252,9 @@ rec {
       without args [ "cargoDocExtraArgs" ]
       // {
         pnameSuffix = "-doc";
-        buildPhaseCargoCommand = "cargoWithProfile doc ${extra args} ${args.cargoDocExtraArgs or "--no-deps"}";
+        buildPhaseCargoCommand = "cargoWithProfile doc ${extra args} ${
+          args.cargoDocExtraArgs or "--no-deps"
+        }";
       }
     );
 

@@ -29,13 +29,11 @@ in
           [ -e "$out/bin/$applet" ] || ln -s busybox "$out/bin/$applet"
         done
       '';
-  OVMF =
-    ovmf
-    // rec {
-      firmware = "${ovmf}/usr/share/OVMF/OVMF_CODE_4M.fd";
-      variables = "${ovmf}/usr/share/OVMF/OVMF_VARS_4M.fd";
-      fd = ovmf;
-    };
+  OVMF = ovmf // rec {
+    firmware = "${ovmf}/usr/share/OVMF/OVMF_CODE_4M.fd";
+    variables = "${ovmf}/usr/share/OVMF/OVMF_VARS_4M.fd";
+    fd = ovmf;
+  };
   systemd = runCommand "systemd-${boot.version}" { } ''
     mkdir -p $out/lib/systemd/boot
     cp -r ${boot}/usr/lib/systemd/boot/efi $out/lib/systemd/boot/efi
