@@ -46,7 +46,12 @@ in
     default = image.iso;
     app = tinyboot.hello;
     inherit (tinyboot) init kernel;
-    inherit (image) iso uki initramfs modules;
+    inherit (image)
+      iso
+      uki
+      initramfs
+      modules
+      ;
   };
 
   apps.vm = {

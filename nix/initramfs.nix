@@ -66,7 +66,9 @@ runCommand "${name}-initramfs"
     ''
     + lib.optionalString (closure != [ ]) ''
       mkdir -p root/nix/store
-      while read -r path; do cp -a "$path" root/nix/store/; done < ${closureInfo { rootPaths = closure; }}/store-paths
+      while read -r path; do cp -a "$path" root/nix/store/; done < ${
+        closureInfo { rootPaths = closure; }
+      }/store-paths
     ''
     + ''
       # Store paths are read-only to protect the store; the machine's files have their owner's ordinary rights.

@@ -96,9 +96,13 @@ let
     else
       fail "The hardware of the image \"${validName}\" must be a list of module names or one of ${lib.concatStringsSep ", " (lib.attrNames profiles)}, but is ${show hardware}";
 
-  badFiles = lib.filter (path: lib.hasPrefix "/" path || builtins.match "(.*/)?\\.\\.(/.*)?" path != null || path == "" || path == "efi.img") (
-    lib.attrNames files
-  );
+  badFiles = lib.filter (
+    path:
+    lib.hasPrefix "/" path
+    || builtins.match "(.*/)?\\.\\.(/.*)?" path != null
+    || path == ""
+    || path == "efi.img"
+  ) (lib.attrNames files);
   checkedFiles =
     if badFiles == [ ] then
       files

@@ -46,9 +46,21 @@ in
   image = compare "image" {
     init = pair [ "init" ];
     app = pair [ "hello" ];
-    modules = pair [ "image" "modules" ];
-    initramfs = pair [ "image" "initramfs" ];
-    uki = pair [ "image" "uki" ];
-    iso = pair [ "image" "iso" ];
+    modules = pair [
+      "image"
+      "modules"
+    ];
+    initramfs = pair [
+      "image"
+      "initramfs"
+    ];
+    uki = pair [
+      "image"
+      "uki"
+    ];
+    iso = pair [
+      "image"
+      "iso"
+    ];
   };
 }

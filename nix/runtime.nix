@@ -3,6 +3,7 @@
   lib,
   craneLib,
   rust,
+  runCommand,
   busybox,
   dnsmasq,
 }:
@@ -38,6 +39,12 @@ let
     "runtime/tinyboot"
     "examples/hello"
   ] { cargoExtraArgs = "--offline --package hello"; };
+
+  # Alone, since all of BusyBox would take the place of the build's own tools.
+  udhcpd = runCommand "udhcpd" { } ''
+    mkdir -p $out/bin
+    ln -s ${busybox}/bin/udhcpd $out/bin/udhcpd
+  '';
 
   executable =
     common: pname: meta:
@@ -84,8 +91,8 @@ let
         shared
         // {
           nativeBuildInputs = [
-            busybox
             dnsmasq
+            udhcpd
           ];
           TINYBOOT_TESTS_REQUIRE = 1;
         }
@@ -103,7 +110,9 @@ let
     };
 in
 {
-  init = executable runtime "tinyboot-init" { description = "PID 1 of a machine that is one program"; };
+  init = executable runtime "tinyboot-init" {
+    description = "PID 1 of a machine that is one program";
+  };
   hello = executable hello "hello" { description = "A machine that says what it is"; };
   checks = checksOf runtime "runtime" // checksOf hello "hello";
 }

@@ -6,9 +6,7 @@
   systemd,
   systemdUkify,
 }:
-/*
-  Type: mkUki :: { name, kernel, initramfs, commandLine } -> derivation with the file `<name>.efi`
-*/
+# Type: mkUki :: { name, kernel, initramfs, commandLine } -> derivation with the file `<name>.efi`
 {
   name,
   kernel,

@@ -7,9 +7,7 @@
   btrfs-progs,
   coreutils,
 }:
-/*
-  Type: mkRunner :: { name, iso } -> derivation with the program `run-<name>`
-*/
+# Type: mkRunner :: { name, iso } -> derivation with the program `run-<name>`
 { name, iso }:
 writeShellApplication {
   name = "run-${name}";
@@ -77,7 +75,7 @@ writeShellApplication {
         mkfs.btrfs --quiet --label tinyboot "$state/disk"
         mv "$state/disk" "$disk"
       fi
-      arguments+=(-drive "if=none,id=persistent,format=raw,file=$disk" -device virtio-blk-pci,drive=persistent)
+      arguments+=(-drive "if=none,id=persistent,format=raw,file=$disk" -device "virtio-blk-pci,drive=persistent")
     fi
 
     qemu-system-x86_64 \

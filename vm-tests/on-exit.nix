@@ -28,12 +28,11 @@ mkTest {
     with subtest("the app is started again, and never in a hot loop"):
         restart.start()
         starts = [float(restart.wait(r"\[ *([\d.]+)\] tinyboot: app: started", BOOT)[1])]
-        for _ in range(3):
+        for _ in range(5):
             restart.wait("tinyboot: app: exited with status 3")
             starts.append(float(restart.wait(r"\[ *([\d.]+)\] tinyboot: app: started")[1]))
         gaps = [later - earlier for earlier, later in zip(starts, starts[1:])]
-        t.assertGreater(gaps[-1], gaps[0], f"the gaps between the starts are {gaps} s")
-        t.assertGreaterEqual(sum(gaps), 1, f"the gaps between the starts are {gaps} s")
+        t.assertGreater(gaps[-1], 2 * gaps[0], f"the gaps between the starts are {gaps} s")
         restart.powered_off()
 
     with subtest("the machine is switched off"):

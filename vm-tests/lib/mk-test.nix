@@ -35,7 +35,9 @@ let
 
   indent =
     text:
-    lib.concatMapStrings (line: if line == "" then "\n" else "    ${line}\n") (lib.splitString "\n" text);
+    lib.concatMapStrings (line: if line == "" then "\n" else "    ${line}\n") (
+      lib.splitString "\n" text
+    );
 in
 (testers.runNixOSTest {
   inherit name;

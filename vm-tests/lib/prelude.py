@@ -76,6 +76,10 @@ class Vm:
         """Each line of the console since `start` that has the regular expression in it."""
         return [line for line in self.machine.get_console_log().splitlines() if re.search(regex, line)]
 
+    def says(self, regex: str, seconds: int = SOON) -> None:
+        """Waits for a line with the regular expression, whatever was read before: for what has no order."""
+        self.until(f"a line with /{regex}/", lambda: self.said(regex), seconds)
+
     def monitor(self, command: str) -> str:
         return self.machine.send_monitor_command(command)
 

@@ -123,20 +123,21 @@ let
           pkgs.jq
           pkgs.zstd
         ];
-        configurePhase = args.configurePhase or ''
-          runHook preConfigure
-          export CARGO_HOME=$NIX_BUILD_TOP/.cargo-home CARGO_BUILD_JOBS=$NIX_BUILD_CORES
-          export CARGO_BUILD_INCREMENTAL=''${CARGO_BUILD_INCREMENTAL-false}
-          mkdir -p "$CARGO_HOME"
-          cp "$cargoVendorDir/config.toml" "$CARGO_HOME/config.toml"
-          if [ -n "''${cargoArtifacts:-}" ]; then
-            tar --use-compress-program=zstd -xf "$cargoArtifacts/target.tar.zst"
-            # The dependencies were built with empty files in the place of ours.
-            find . -name '*.rs' -not -path './target/*' -exec touch {} +
-          fi
-          cargoWithProfile() { cargo "$1" ''${CARGO_PROFILE:+--profile "$CARGO_PROFILE"} "''${@:2}"; }
-          runHook postConfigure
-        '';
+        configurePhase =
+          args.configurePhase or ''
+            runHook preConfigure
+            export CARGO_HOME=$NIX_BUILD_TOP/.cargo-home CARGO_BUILD_JOBS=$NIX_BUILD_CORES
+            export CARGO_BUILD_INCREMENTAL=''${CARGO_BUILD_INCREMENTAL-false}
+            mkdir -p "$CARGO_HOME"
+            cp "$cargoVendorDir/config.toml" "$CARGO_HOME/config.toml"
+            if [ -n "''${cargoArtifacts:-}" ]; then
+              tar --use-compress-program=zstd -xf "$cargoArtifacts/target.tar.zst"
+              # The dependencies were built with empty files in the place of ours.
+              find . -name '*.rs' -not -path './target/*' -exec touch {} +
+            fi
+            cargoWithProfile() { cargo "$1" ''${CARGO_PROFILE:+--profile "$CARGO_PROFILE"} "''${@:2}"; }
+            runHook postConfigure
+          '';
         buildPhase = ''
           runHook preBuild
           ${buildPhaseCargoCommand}
@@ -261,7 +262,9 @@ rec {
       without args [ "cargoClippyExtraArgs" ]
       // {
         pnameSuffix = "-clippy";
-        buildPhaseCargoCommand = "cargoWithProfile clippy ${extra args} ${args.cargoClippyExtraArgs or "--all-targets"}";
+        buildPhaseCargoCommand = "cargoWithProfile clippy ${extra args} ${
+          args.cargoClippyExtraArgs or "--all-targets"
+        }";
       }
     );
 
@@ -283,7 +286,9 @@ rec {
       without args [ "cargoDocExtraArgs" ]
       // {
         pnameSuffix = "-doc";
-        buildPhaseCargoCommand = "cargoWithProfile doc ${extra args} ${args.cargoDocExtraArgs or "--no-deps"}";
+        buildPhaseCargoCommand = "cargoWithProfile doc ${extra args} ${
+          args.cargoDocExtraArgs or "--no-deps"
+        }";
       }
     );
 

@@ -2,7 +2,13 @@
 { system }:
 let
   lib = import ./lib.nix;
-  inherit (import ./inputs.nix { inherit system; }) lock given storeName deb bootstrap;
+  inherit (import ./inputs.nix { inherit system; })
+    lock
+    given
+    storeName
+    deb
+    bootstrap
+    ;
 
   # A closure unpacked, as a package.
   debian =
@@ -43,9 +49,20 @@ let
   extend = drv: attrs: drv // attrs // { out = drv.out // attrs; };
 
   inherit (pkgs) callPackage;
-  packages = lib.genAttrs (lib.filter (name: !(lib.elem name [ "base" "toolchain" "rust" "linux" "systemd" "OVMF" "cacert" "busybox" "qemu" ])) (
-    lib.attrNames lock.closures
-  )) (attribute: debian attribute { });
+  packages = lib.genAttrs (lib.filter (
+    name:
+    !(lib.elem name [
+      "base"
+      "toolchain"
+      "rust"
+      "linux"
+      "systemd"
+      "OVMF"
+      "cacert"
+      "busybox"
+      "qemu"
+    ])
+  ) (lib.attrNames lock.closures)) (attribute: debian attribute { });
 
   base = debian "base" { };
   toolchain = debian "toolchain" { };
@@ -57,183 +74,367 @@ let
 
   standInCrane = import ../crane/lib.nix { inherit pkgs; };
 
-  pkgs =
-    packages
-    // rec {
-      inherit lib system;
-      inherit (pkgs.stdenv) hostPlatform buildPlatform targetPlatform;
-      config = { };
-      overlays = [ ];
-      newScope = extra: lib.callPackageWith (pkgs // extra);
-      callPackage = newScope { };
+  pkgs = packages // rec {
+    inherit lib system;
+    inherit (pkgs.stdenv) hostPlatform buildPlatform targetPlatform;
+    config = { };
+    overlays = [ ];
+    newScope = extra: lib.callPackageWith (pkgs // extra);
+    callPackage = newScope { };
+    inherit pkgs;
+
+    stdenvNoCC = mkStdenv {
+      trees = [ base ];
       inherit pkgs;
-
-      stdenvNoCC = mkStdenv {
-        trees = [ base ];
-        inherit pkgs;
+    };
+    stdenv = mkStdenv {
+      trees = [
+        base
+        toolchain
+      ];
+      cc = toolchain // {
+        bintools = toolchain;
+        targetPrefix = "";
+        cc = toolchain;
       };
-      stdenv = mkStdenv {
-        trees = [
-          base
-          toolchain
-        ];
-        cc = toolchain // {
-          bintools = toolchain;
-          targetPrefix = "";
-          cc = toolchain;
+      inherit pkgs;
+    };
+
+    # one tree, several names
+    # Builds see the toolchain in /usr; crane looks for the place in the store.
+    rustc =
+      extend
+        (runCommand "rustc-${rust.version}" { } ''
+          mkdir -p $out/nix-support
+          ln -s ${rust}/bin $out/bin
+          echo ${rust} > $out/nix-support/propagated-build-inputs
+          cat > $out/nix-support/setup-hook <<'HOOK'
+          rustc() { if [ "$*" = "--print sysroot" ]; then echo ${rust}; else command rustc "$@"; fi; }
+          HOOK
+        '')
+        {
+          pname = "rustc";
+          meta.mainProgram = "rustc";
         };
-        inherit pkgs;
+    rustc-unwrapped = rustc;
+    cargo = extend rust {
+      pname = "cargo";
+      meta.mainProgram = "cargo";
+    };
+    clippy = extend rust {
+      pname = "clippy";
+      meta.mainProgram = "cargo-clippy";
+    };
+    rustfmt = extend rust {
+      pname = "rustfmt";
+      meta.mainProgram = "rustfmt";
+    };
+    binutils = toolchain;
+    gcc = stdenv.cc;
+    bash = base;
+    bashNonInteractive = base;
+    runtimeShell = "${base}/bin/bash";
+    coreutils = base;
+    findutils = base;
+    gnugrep = base;
+    gnused = base;
+    gawk = base;
+    gnutar = base;
+    gzip = base;
+    diffutils = base;
+    file = base;
+    util-linux = base;
+    # Debian's libc6-dev has the static library beside the shared one.
+    glibc = toolchain // {
+      static = toolchain;
+      dev = toolchain;
+    };
+    pkgsStatic = pkgs // {
+      busybox = extend packages.busybox-static {
+        pname = "busybox";
+        meta.mainProgram = "busybox";
       };
+    };
+    qemu = debian "qemu" { meta.mainProgram = "qemu-system-x86_64"; };
+    qemu_kvm = qemu;
+    qemu_test = qemu;
+    inherit
+      (import ./files.nix {
+        inherit debian runCommand;
+        inherit (packages) patchelf;
+      })
+      OVMF
+      systemd
+      cacert
+      libfaketime
+      busybox
+      ;
 
-      # one tree, several names
-      # Builds see the toolchain in /usr; crane looks for the place in the store.
-      rustc = extend (runCommand "rustc-${rust.version}" { } ''
-        mkdir -p $out/nix-support
-        ln -s ${rust}/bin $out/bin
-        echo ${rust} > $out/nix-support/propagated-build-inputs
-        cat > $out/nix-support/setup-hook <<'HOOK'
-        rustc() { if [ "$*" = "--print sysroot" ]; then echo ${rust}; else command rustc "$@"; fi; }
-        HOOK
-      '') { pname = "rustc"; meta.mainProgram = "rustc"; };
-      rustc-unwrapped = rustc;
-      cargo = extend rust { pname = "cargo"; meta.mainProgram = "cargo"; };
-      clippy = extend rust { pname = "clippy"; meta.mainProgram = "cargo-clippy"; };
-      rustfmt = extend rust { pname = "rustfmt"; meta.mainProgram = "rustfmt"; };
-      binutils = toolchain;
-      gcc = stdenv.cc;
-      bash = base;
-      bashNonInteractive = base;
-      runtimeShell = "${base}/bin/bash";
-      coreutils = base;
-      findutils = base;
-      gnugrep = base;
-      gnused = base;
-      gawk = base;
-      gnutar = base;
-      gzip = base;
-      diffutils = base;
-      file = base;
-      util-linux = base;
-      # Debian's libc6-dev has the static library beside the shared one.
-      glibc = toolchain // { static = toolchain; dev = toolchain; };
-      busybox = debian "busybox" { meta.mainProgram = "busybox"; };
-      pkgsStatic = pkgs // { busybox = extend packages.busybox-static { pname = "busybox"; meta.mainProgram = "busybox"; }; };
-      qemu = debian "qemu" { meta.mainProgram = "qemu-system-x86_64"; };
-      qemu_kvm = qemu;
-      qemu_test = qemu;
-      inherit (import ./files.nix { inherit debian runCommand; }) OVMF systemd cacert libfaketime;
-
-      # trivial builders
-      runCommandWith = { name, stdenv ? pkgs.stdenvNoCC, derivationArgs ? { }, ... }: buildCommand:
-        stdenv.mkDerivation ({ inherit name buildCommand; passAsFile = [ "buildCommand" ] ++ derivationArgs.passAsFile or [ ]; } // removeAttrs derivationArgs [ "passAsFile" ]);
-      runCommand = name: env: runCommandWith { inherit name; derivationArgs = env; };
-      runCommandLocal = runCommand;
-      runCommandCC = name: env: runCommandWith { inherit name; inherit (pkgs) stdenv; derivationArgs = env; };
-      writeTextFile = { name, text, executable ? false, destination ? "", checkPhase ? "", meta ? { }, derivationArgs ? { } }:
-        runCommand name ({ inherit text meta; passAsFile = [ "text" ]; } // derivationArgs) ''
+    # trivial builders
+    runCommandWith =
+      {
+        name,
+        stdenv ? pkgs.stdenvNoCC,
+        derivationArgs ? { },
+        ...
+      }:
+      buildCommand:
+      stdenv.mkDerivation (
+        {
+          inherit name buildCommand;
+          passAsFile = [ "buildCommand" ] ++ derivationArgs.passAsFile or [ ];
+        }
+        // removeAttrs derivationArgs [ "passAsFile" ]
+      );
+    runCommand =
+      name: env:
+      runCommandWith {
+        inherit name;
+        derivationArgs = env;
+      };
+    runCommandLocal = runCommand;
+    runCommandCC =
+      name: env:
+      runCommandWith {
+        inherit name;
+        inherit (pkgs) stdenv;
+        derivationArgs = env;
+      };
+    writeTextFile =
+      {
+        name,
+        text,
+        executable ? false,
+        destination ? "",
+        checkPhase ? "",
+        meta ? { },
+        derivationArgs ? { },
+      }:
+      runCommand name
+        (
+          {
+            inherit text meta;
+            passAsFile = [ "text" ];
+          }
+          // derivationArgs
+        )
+        ''
           target=$out${lib.escapeShellArg destination}
           mkdir -p "$(dirname "$target")"
           cp "$textPath" "$target"
           ${lib.optionalString executable ''chmod +x "$target"''}
           ${checkPhase}
         '';
-      writeText = name: text: writeTextFile { inherit name text; };
-      writeScript = name: text: writeTextFile { inherit name text; executable = true; };
-      writeScriptBin = name: text: writeTextFile { inherit name text; executable = true; destination = "/bin/${name}"; meta.mainProgram = name; };
-      writeShellScript = name: text: writeScript name "#!${runtimeShell}\n${text}";
-      writeShellScriptBin = name: text: writeScriptBin name "#!${runtimeShell}\n${text}";
-      writeShellApplication = { name, text, runtimeInputs ? [ ], meta ? { }, ... }:
-        writeTextFile {
-          inherit name;
-          executable = true;
-          destination = "/bin/${name}";
-          meta = { mainProgram = name; } // meta;
-          text = ''
-            #!${runtimeShell}
-            set -o errexit -o nounset -o pipefail
-            export PATH="${lib.makeBinPath runtimeInputs}:$PATH"
-            ${text}
-          '';
-          checkPhase = ''bash -n "$target"'';
-        };
-      linkFarm = name: entries: runCommand name { } (
+    writeText = name: text: writeTextFile { inherit name text; };
+    writeScript =
+      name: text:
+      writeTextFile {
+        inherit name text;
+        executable = true;
+      };
+    writeScriptBin =
+      name: text:
+      writeTextFile {
+        inherit name text;
+        executable = true;
+        destination = "/bin/${name}";
+        meta.mainProgram = name;
+      };
+    writeShellScript = name: text: writeScript name "#!${runtimeShell}\n${text}";
+    writeShellScriptBin = name: text: writeScriptBin name "#!${runtimeShell}\n${text}";
+    writeShellApplication =
+      {
+        name,
+        text,
+        runtimeInputs ? [ ],
+        meta ? { },
+        ...
+      }:
+      writeTextFile {
+        inherit name;
+        executable = true;
+        destination = "/bin/${name}";
+        meta = {
+          mainProgram = name;
+        }
+        // meta;
+        text = ''
+          #!${runtimeShell}
+          set -o errexit -o nounset -o pipefail
+          export PATH="${lib.makeBinPath runtimeInputs}:$PATH"
+          ${text}
+        '';
+        checkPhase = ''bash -n "$target"'';
+      };
+    linkFarm =
+      name: entries:
+      runCommand name { } (
         "mkdir -p $out\n"
-        + lib.concatMapStrings (e: ''
-          mkdir -p "$out/$(dirname ${lib.escapeShellArg e.name})"
-          ln -s ${lib.escapeShellArg e.path} $out/${lib.escapeShellArg e.name}
-        '') (if lib.isAttrs entries then lib.mapAttrsToList (name: path: { inherit name path; }) entries else entries)
+        +
+          lib.concatMapStrings
+            (e: ''
+              mkdir -p "$out/$(dirname ${lib.escapeShellArg e.name})"
+              ln -s ${lib.escapeShellArg e.path} $out/${lib.escapeShellArg e.name}
+            '')
+            (
+              if lib.isAttrs entries then
+                lib.mapAttrsToList (name: path: { inherit name path; }) entries
+              else
+                entries
+            )
       );
-      symlinkJoin = { name, paths, postBuild ? "", ... }@args: runCommand name { inherit paths; meta = args.meta or { }; } ''
-        mkdir -p $out
-        for path in $paths; do cp -rs --no-preserve=mode "$path"/. $out/; done
-        ${postBuild}
-      '';
-      makeSetupHook = { name ? "hook", propagatedBuildInputs ? [ ], substitutions ? { }, meta ? { }, passthru ? { }, ... }: script:
-        runCommand name { inherit meta passthru; propagated = propagatedBuildInputs; } ''
+    symlinkJoin =
+      {
+        name,
+        paths,
+        postBuild ? "",
+        ...
+      }@args:
+      runCommand name
+        {
+          inherit paths;
+          meta = args.meta or { };
+        }
+        ''
+          mkdir -p $out
+          for path in $paths; do cp -rs --no-preserve=mode "$path"/. $out/; done
+          ${postBuild}
+        '';
+    makeSetupHook =
+      {
+        name ? "hook",
+        propagatedBuildInputs ? [ ],
+        substitutions ? { },
+        meta ? { },
+        passthru ? { },
+        ...
+      }:
+      script:
+      runCommand name
+        {
+          inherit meta passthru;
+          propagated = propagatedBuildInputs;
+        }
+        ''
           mkdir -p $out/nix-support
           cp ${script} $out/nix-support/setup-hook
           chmod u+w $out/nix-support/setup-hook
           echo "$propagated" > $out/nix-support/propagated-build-inputs
-          ${lib.concatStrings (lib.mapAttrsToList (n: v: "substituteInPlace $out/nix-support/setup-hook --replace-quiet @${n}@ ${lib.escapeShellArg (toString v)}\n") substitutions)}
+          ${lib.concatStrings (
+            lib.mapAttrsToList (
+              n: v:
+              "substituteInPlace $out/nix-support/setup-hook --replace-quiet @${n}@ ${lib.escapeShellArg (toString v)}\n"
+            ) substitutions
+          )}
         '';
-      closureInfo = { rootPaths }: runCommand "closure-info" {
-        exportReferencesGraph = lib.concatLists (lib.imap0 (n: path: [ "graph-${toString n}" path ]) rootPaths);
-      } ''
-        mkdir $out
-        cat $NIX_BUILD_TOP/graph-* | grep '^/nix/store/' | LC_ALL=C sort -u > $out/store-paths
-      '';
-      fetchurl = { url ? null, urls ? [ ], name ? baseNameOf (if url != null then url else lib.head urls), sha256 ? null, hash ? null, ... }:
-        given ({ name = storeName name; outputHashMode = "flat"; }
-          // (if hash != null then { outputHash = hash; outputHashAlgo = null; } else { outputHash = sha256; }));
-      mkShell = { packages ? [ ], inputsFrom ? [ ], shellHook ? "", nativeBuildInputs ? [ ], ... }@args:
-        runCommand "shell" { nativeBuildInputs = packages ++ nativeBuildInputs ++ lib.concatMap (d: d.nativeBuildInputs or [ ]) inputsFrom; inherit shellHook; } ''
+    closureInfo =
+      { rootPaths }:
+      runCommand "closure-info"
+        {
+          exportReferencesGraph = lib.concatLists (
+            lib.imap0 (n: path: [
+              "graph-${toString n}"
+              path
+            ]) rootPaths
+          );
+        }
+        ''
+          mkdir $out
+          cat $NIX_BUILD_TOP/graph-* | grep '^/nix/store/' | LC_ALL=C sort -u > $out/store-paths
+        '';
+    fetchurl =
+      {
+        url ? null,
+        urls ? [ ],
+        name ? baseNameOf (if url != null then url else lib.head urls),
+        sha256 ? null,
+        hash ? null,
+        ...
+      }:
+      given (
+        {
+          name = storeName name;
+          outputHashMode = "flat";
+        }
+        // (
+          if hash != null then
+            {
+              outputHash = hash;
+              outputHashAlgo = null;
+            }
+          else
+            { outputHash = sha256; }
+        )
+      );
+    mkShell =
+      {
+        packages ? [ ],
+        inputsFrom ? [ ],
+        shellHook ? "",
+        nativeBuildInputs ? [ ],
+        ...
+      }@args:
+      runCommand "shell"
+        {
+          nativeBuildInputs =
+            packages ++ nativeBuildInputs ++ lib.concatMap (d: d.nativeBuildInputs or [ ]) inputsFrom;
+          inherit shellHook;
+        }
+        ''
           echo "export PATH=${lib.makeBinPath packages}:\$PATH" > $out
         '';
-      formats.json = _: { generate = name: value: writeText name (builtins.toJSON value); };
+    formats.json = _: { generate = name: value: writeText name (builtins.toJSON value); };
 
-      # Rust
-      rustPlatform.buildRustPackage =
-        { cargoLock ? { }, ... }@args:
-        standInCrane.buildPackage (
-          removeAttrs args [ "cargoLock" ]
-          // lib.optionalAttrs (cargoLock ? lockFile) { cargoLock = cargoLock.lockFile; }
-        );
-      nixfmt = standInCrane.buildPackage {
-        src = standInCrane.cleanCargoSource ../nixfmt;
-        CARGO_BUILD_TARGET = stdenv.hostPlatform.rust.rustcTarget;
-        # Static, since it is run on the host too.
-        CARGO_BUILD_RUSTFLAGS = "-C target-feature=+crt-static";
-        doCheck = false;
-        meta.mainProgram = "nixfmt";
-      };
-      nixfmt-rfc-style = nixfmt;
-      writableTmpDirAsHomeHook = makeSetupHook { name = "writable-home"; } (
-        writeScript "writable-home.sh" ''export HOME=$(mktemp -d)''
+    # Rust
+    rustPlatform.buildRustPackage =
+      {
+        cargoLock ? { },
+        ...
+      }@args:
+      standInCrane.buildPackage (
+        removeAttrs args [ "cargoLock" ]
+        // lib.optionalAttrs (cargoLock ? lockFile) { cargoLock = cargoLock.lockFile; }
       );
-
-      # kernel
-      linux_6_12 =
-        let version = lib.head (lib.match "linux-source-6.12_([0-9.]+)-.*" (lib.head lock.closures.linux)); in
-        {
-          inherit version;
-          modDirVersion = version;
-          src = runCommand "linux-${version}.tar.xz" { } "cp ${linuxSource}/usr/src/linux-source-6.12.tar.xz $out";
-        };
-      linuxManualConfig = callPackage ./kernel.nix { };
-      makeModulesClosure = callPackage ./modules-closure.nix { };
-
-      testers.runNixOSTest = callPackage ../test-driver { };
-
-      # what real crane asks of nixpkgs besides
-      pkgsBuildBuild = pkgs;
-      pkgsBuildHost = pkgs;
-      pkgsBuildTarget = pkgs;
-      pkgsHostHost = pkgs;
-      pkgsHostTarget = pkgs;
-      pkgsTargetTarget = pkgs;
-      buildPackages = pkgs;
-      splicePackages = splices: splices.pkgsHostTarget or splices.pkgsBuildHost;
-      makeScopeWithSplicing' = lib.makeScopeWithSplicing' { inherit splicePackages newScope; };
+    nixfmt = standInCrane.buildPackage {
+      src = standInCrane.cleanCargoSource ../nixfmt;
+      CARGO_BUILD_TARGET = stdenv.hostPlatform.rust.rustcTarget;
+      # Static, since it is run on the host too.
+      CARGO_BUILD_RUSTFLAGS = "-C target-feature=+crt-static";
+      doCheck = false;
+      meta.mainProgram = "nixfmt";
     };
+    nixfmt-rfc-style = nixfmt;
+    writableTmpDirAsHomeHook = makeSetupHook { name = "writable-home"; } (
+      writeScript "writable-home.sh" "export HOME=$(mktemp -d)"
+    );
+
+    # kernel
+    linux_6_12 =
+      let
+        version = lib.head (lib.match "linux-source-6.12_([0-9.]+)-.*" (lib.head lock.closures.linux));
+      in
+      {
+        inherit version;
+        modDirVersion = version;
+        src =
+          runCommand "linux-${version}.tar.xz" { }
+            "cp ${linuxSource}/usr/src/linux-source-6.12.tar.xz $out";
+      };
+    linuxManualConfig = callPackage ./kernel.nix { };
+    makeModulesClosure = callPackage ./modules-closure.nix { };
+
+    testers.runNixOSTest = callPackage ../test-driver { };
+
+    # what real crane asks of nixpkgs besides
+    pkgsBuildBuild = pkgs;
+    pkgsBuildHost = pkgs;
+    pkgsBuildTarget = pkgs;
+    pkgsHostHost = pkgs;
+    pkgsHostTarget = pkgs;
+    pkgsTargetTarget = pkgs;
+    buildPackages = pkgs;
+    splicePackages = splices: splices.pkgsHostTarget or splices.pkgsBuildHost;
+    makeScopeWithSplicing' = lib.makeScopeWithSplicing' { inherit splicePackages newScope; };
+  };
 in
 pkgs

@@ -1,19 +1,39 @@
 # Packages that are files, at the places where nixpkgs has them.
-{ debian, runCommand }:
+{
+  debian,
+  runCommand,
+  patchelf,
+}:
 let
   ovmf = debian "OVMF" { };
   boot = debian "systemd" { };
   certificates = debian "cacert" { };
   faketime = debian "libfaketime" { };
+  busyboxTree = debian "busybox" { };
 in
 {
-  OVMF =
-    ovmf
-    // rec {
-      firmware = "${ovmf}/usr/share/OVMF/OVMF_CODE_4M.fd";
-      variables = "${ovmf}/usr/share/OVMF/OVMF_VARS_4M.fd";
-      fd = ovmf;
-    };
+  # Links of itself are made by it: it must be a program, not a script that starts one.
+  busybox =
+    runCommand "busybox-${busyboxTree.version}"
+      {
+        nativeBuildInputs = [ patchelf ];
+        meta.mainProgram = "busybox";
+      }
+      ''
+        mkdir -p $out/bin
+        cp ${busyboxTree}/usr/bin/busybox $out/bin/busybox
+        chmod +w $out/bin/busybox
+        patchelf --set-interpreter ${busyboxTree}/usr/lib64/ld-linux-x86-64.so.2 \
+          --set-rpath ${busyboxTree}/usr/lib/x86_64-linux-gnu $out/bin/busybox
+        for applet in $($out/bin/busybox --list); do
+          [ -e "$out/bin/$applet" ] || ln -s busybox "$out/bin/$applet"
+        done
+      '';
+  OVMF = ovmf // rec {
+    firmware = "${ovmf}/usr/share/OVMF/OVMF_CODE_4M.fd";
+    variables = "${ovmf}/usr/share/OVMF/OVMF_VARS_4M.fd";
+    fd = ovmf;
+  };
   systemd = runCommand "systemd-${boot.version}" { } ''
     mkdir -p $out/lib/systemd/boot
     cp -r ${boot}/usr/lib/systemd/boot/efi $out/lib/systemd/boot/efi

@@ -37,7 +37,12 @@ let
 in
 {
   inherit unions;
-  union = a: b: unions [ a b ];
+  union =
+    a: b:
+    unions [
+      a
+      b
+    ];
   difference = a: b: {
     _type = "fileset";
     files = removeAttrs (coerce a).files (lib.attrNames (coerce b).files);
@@ -67,7 +72,8 @@ in
     { root, fileset }:
     let
       inherit (coerce fileset) files;
-      parents = file: [ file ] ++ lib.optionals (file != toString root && file != "/") (parents (dirOf file));
+      parents =
+        file: [ file ] ++ lib.optionals (file != toString root && file != "/") (parents (dirOf file));
       wanted = lib.genAttrs (lib.concatMap parents (lib.attrNames files)) (_: null);
     in
     lib.cleanSourceWith {

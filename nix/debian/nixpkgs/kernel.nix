@@ -63,7 +63,9 @@ lib.makeOverridable (
     '';
     buildPhase = ''
       runHook preBuild
-      make -j$NIX_BUILD_CORES $makeFlags bzImage ${lib.optionalString (config.CONFIG_MODULES or "n" == "y") "modules"}
+      make -j$NIX_BUILD_CORES $makeFlags bzImage ${
+        lib.optionalString (config.CONFIG_MODULES or "n" == "y") "modules"
+      }
       runHook postBuild
     '';
     installPhase = ''

@@ -1,32 +1,151 @@
 # The functions of nixpkgs' `lib` that tinyboot and crane use, with nixpkgs' names and meaning.
 let
   inherit (builtins)
-    all any attrNames attrValues concatLists concatMap concatStringsSep elem elemAt filter foldl' genList
-    getAttr hasAttr head intersectAttrs isAttrs isBool isInt isList isString length listToAttrs map match
-    removeAttrs replaceStrings sort split stringLength substring tail toJSON toString typeOf;
+    all
+    any
+    attrNames
+    attrValues
+    concatLists
+    concatMap
+    concatStringsSep
+    elem
+    elemAt
+    filter
+    foldl'
+    genList
+    getAttr
+    hasAttr
+    head
+    intersectAttrs
+    isAttrs
+    isBool
+    isInt
+    isList
+    isString
+    length
+    listToAttrs
+    map
+    match
+    removeAttrs
+    replaceStrings
+    sort
+    split
+    stringLength
+    substring
+    tail
+    toJSON
+    toString
+    typeOf
+    ;
   lib = rec {
     inherit (builtins)
-      add all any attrNames attrValues compareVersions concatLists concatMap concatStringsSep deepSeq elem elemAt filter
-      fromJSON genList getAttr hasAttr hashString head intersectAttrs isAttrs isBool isFloat isInt isList isPath
-      isString length lessThan listToAttrs map match mapAttrs pathExists readDir readFile removeAttrs replaceStrings seq sort
-      splitVersion stringLength substring tail toJSON toString trace typeOf unsafeDiscardStringContext groupBy;
+      add
+      all
+      any
+      attrNames
+      attrValues
+      compareVersions
+      concatLists
+      concatMap
+      concatStringsSep
+      deepSeq
+      elem
+      elemAt
+      filter
+      fromJSON
+      genList
+      getAttr
+      hasAttr
+      hashString
+      head
+      intersectAttrs
+      isAttrs
+      isBool
+      isFloat
+      isInt
+      isList
+      isPath
+      isString
+      length
+      lessThan
+      listToAttrs
+      map
+      match
+      mapAttrs
+      pathExists
+      readDir
+      readFile
+      removeAttrs
+      replaceStrings
+      seq
+      sort
+      splitVersion
+      stringLength
+      substring
+      tail
+      toJSON
+      toString
+      trace
+      typeOf
+      unsafeDiscardStringContext
+      groupBy
+      ;
     inherit (builtins) baseNameOf dirOf;
     foldl' = builtins.foldl';
     version = "26.05.debian";
-    trivial = { inherit version; release = "26.05"; inherit importJSON importTOML functionArgs isFunction; };
+    trivial = {
+      inherit version;
+      release = "26.05";
+      inherit
+        importJSON
+        importTOML
+        functionArgs
+        isFunction
+        ;
+    };
 
     # functions
     id = x: x;
     const = x: _: x;
-    flip = f: a: b: f b a;
+    flip =
+      f: a: b:
+      f b a;
     pipe = foldl' (x: f: f x);
-    fix = f: let x = f x; in x;
-    extends = overlay: f: final: let prev = f final; in prev // overlay final prev;
-    composeExtensions = f: g: final: prev: let a = f final prev; in a // g final (prev // a);
+    fix =
+      f:
+      let
+        x = f x;
+      in
+      x;
+    extends =
+      overlay: f: final:
+      let
+        prev = f final;
+      in
+      prev // overlay final prev;
+    composeExtensions =
+      f: g: final: prev:
+      let
+        a = f final prev;
+      in
+      a // g final (prev // a);
     isFunction = f: builtins.isFunction f || (f ? __functor && isFunction (f.__functor f));
-    functionArgs = f: if f ? __functor then f.__functionArgs or (functionArgs (f.__functor f)) else builtins.functionArgs f;
-    setFunctionArgs = f: args: { __functor = _: f; __functionArgs = args; };
-    mirrorFunctionArgs = f: let args = functionArgs f; in g: if builtins.isFunction f then setFunctionArgs g args else g;
+    functionArgs =
+      f:
+      if f ? __functor then
+        f.__functionArgs or (functionArgs (f.__functor f))
+      else
+        builtins.functionArgs f;
+    setFunctionArgs = f: args: {
+      __functor = _: f;
+      __functionArgs = args;
+    };
+    mirrorFunctionArgs =
+      f:
+      let
+        args = functionArgs f;
+      in
+      g: if builtins.isFunction f then setFunctionArgs g args else g;
     toFunction = v: if isFunction v then v else _: v;
     importJSON = path: builtins.fromJSON (builtins.readFile path);
     importTOML = path: builtins.fromTOML (builtins.readFile path);
@@ -42,7 +161,13 @@ let
 
     # lists
     foldl = foldl';
-    foldr = op: nul: list: let n = length list; go = i: if i == n then nul else op (elemAt list i) (go (i + 1)); in go 0;
+    foldr =
+      op: nul: list:
+      let
+        n = length list;
+        go = i: if i == n then nul else op (elemAt list i) (go (i + 1));
+      in
+      go 0;
     optional = c: x: if c then [ x ] else [ ];
     optionals = c: x: if c then x else [ ];
     singleton = x: [ x ];
@@ -57,15 +182,31 @@ let
     init = list: take (length list - 1) list;
     take = n: sublist 0 n;
     drop = n: list: sublist n (length list) list;
-    sublist = start: count: list:
-      let len = length list; in genList (n: elemAt list (n + start)) (max 0 (min count (len - start)));
-    reverseList = list: let n = length list; in genList (i: elemAt list (n - i - 1)) n;
+    sublist =
+      start: count: list:
+      let
+        len = length list;
+      in
+      genList (n: elemAt list (n + start)) (max 0 (min count (len - start)));
+    reverseList =
+      list:
+      let
+        n = length list;
+      in
+      genList (i: elemAt list (n - i - 1)) n;
     partition = builtins.partition;
     remove = x: filter (y: y != x);
     subtractLists = a: filter (x: !elem x a);
     intersectLists = a: filter (x: elem x a);
-    findFirst = pred: default: list: let found = filter pred list; in if found == [ ] then default else head found;
-    zipListsWith = f: a: b: genList (n: f (elemAt a n) (elemAt b n)) (min (length a) (length b));
+    findFirst =
+      pred: default: list:
+      let
+        found = filter pred list;
+      in
+      if found == [ ] then default else head found;
+    zipListsWith =
+      f: a: b:
+      genList (n: f (elemAt a n) (elemAt b n)) (min (length a) (length b));
     naturalSort = sort builtins.lessThan;
     sortOn = key: sort (a: b: key a < key b);
     count = pred: list: length (filter pred list);
@@ -78,59 +219,103 @@ let
     attrsToList = mapAttrsToList nameValuePair;
     filterAttrs = pred: set: removeAttrs set (filter (n: !pred n set.${n}) (attrNames set));
     concatMapAttrs = f: set: foldl' (a: b: a // b) { } (mapAttrsToList f set);
-    filterAttrsRecursive = pred: set:
+    filterAttrsRecursive =
+      pred: set:
       mapAttrs (_: v: if isAttrs v then filterAttrsRecursive pred v else v) (filterAttrs pred set);
     optionalAttrs = c: set: if c then set else { };
-    attrByPath = path: default: set:
-      if path == [ ] then set
-      else if isAttrs set && set ? ${head path} then attrByPath (tail path) default set.${head path} else default;
-    hasAttrByPath = path: set: path == [ ] || (set ? ${head path} && hasAttrByPath (tail path) set.${head path});
-    getAttrFromPath = path: set: attrByPath path (throw "There is no attribute ${concatStringsSep "." path}.") set;
-    setAttrByPath = path: value: if path == [ ] then value else { ${head path} = setAttrByPath (tail path) value; };
+    attrByPath =
+      path: default: set:
+      if path == [ ] then
+        set
+      else if isAttrs set && set ? ${head path} then
+        attrByPath (tail path) default set.${head path}
+      else
+        default;
+    hasAttrByPath =
+      path: set: path == [ ] || (set ? ${head path} && hasAttrByPath (tail path) set.${head path});
+    getAttrFromPath =
+      path: set: attrByPath path (throw "There is no attribute ${concatStringsSep "." path}.") set;
+    setAttrByPath =
+      path: value: if path == [ ] then value else { ${head path} = setAttrByPath (tail path) value; };
     getAttrs = names: set: genAttrs names (n: set.${n});
     catAttrs = builtins.catAttrs;
     attrVals = names: set: map (n: set.${n}) names;
-    zipAttrsWith = f: sets:
+    zipAttrsWith =
+      f: sets:
       genAttrs (unique (concatMap attrNames sets)) (n: f n (map (s: s.${n}) (filter (s: s ? ${n}) sets)));
     zipAttrs = zipAttrsWith (_: v: v);
-    foldAttrs = op: nul: sets: mapAttrs (_: foldr op nul) (zipAttrs sets);
+    foldAttrs =
+      op: nul: sets:
+      mapAttrs (_: foldr op nul) (zipAttrs sets);
     mergeAttrsList = foldl' (a: b: a // b) { };
-    recursiveUpdate = a: b:
-      a // builtins.mapAttrs (n: v: if a ? ${n} && isAttrs a.${n} && isAttrs v then recursiveUpdate a.${n} v else v) b;
+    recursiveUpdate =
+      a: b:
+      a
+      // builtins.mapAttrs (
+        n: v: if a ? ${n} && isAttrs a.${n} && isAttrs v then recursiveUpdate a.${n} v else v
+      ) b;
     isDerivation = x: x.type or null == "derivation";
     recurseIntoAttrs = set: set // { recurseForDerivations = true; };
     dontRecurseIntoAttrs = set: set // { recurseForDerivations = false; };
-    getOutput = output: pkg: if pkg.outputSpecified or false then pkg else pkg.${output} or pkg.out or pkg;
+    getOutput =
+      output: pkg: if pkg.outputSpecified or false then pkg else pkg.${output} or pkg.out or pkg;
     getBin = getOutput "bin";
     getLib = getOutput "lib";
     getDev = getOutput "dev";
     getExe' = pkg: name: "${getBin pkg}/bin/${name}";
     getExe = pkg: getExe' pkg (pkg.meta.mainProgram or (getName pkg));
-    getName = x: if isString x then (builtins.parseDrvName x).name else x.pname or (builtins.parseDrvName x.name).name;
-    getVersion = x: if isString x then (builtins.parseDrvName x).version else x.version or (builtins.parseDrvName x.name).version;
+    getName =
+      x:
+      if isString x then
+        (builtins.parseDrvName x).name
+      else
+        x.pname or (builtins.parseDrvName x.name).name;
+    getVersion =
+      x:
+      if isString x then
+        (builtins.parseDrvName x).version
+      else
+        x.version or (builtins.parseDrvName x.name).version;
     mapCartesianProduct = f: sets: map f (cartesianProduct sets);
-    cartesianProduct = sets:
+    cartesianProduct =
+      sets:
       foldl' (acc: n: concatMap (x: map (v: x // { ${n} = v; }) sets.${n}) acc) [ { } ] (attrNames sets);
 
     # strings
     optionalString = c: s: if c then s else "";
     concatStrings = concatStringsSep "";
     concatMapStrings = f: list: concatStrings (map f list);
-    concatMapStringsSep = sep: f: list: concatStringsSep sep (map f list);
-    concatImapStringsSep = sep: f: list: concatStringsSep sep (imap1 f list);
-    concatMapAttrsStringSep = sep: f: set: concatStringsSep sep (mapAttrsToList f set);
+    concatMapStringsSep =
+      sep: f: list:
+      concatStringsSep sep (map f list);
+    concatImapStringsSep =
+      sep: f: list:
+      concatStringsSep sep (imap1 f list);
+    concatMapAttrsStringSep =
+      sep: f: set:
+      concatStringsSep sep (mapAttrsToList f set);
     concatLines = concatMapStrings (line: line + "\n");
     hasPrefix = prefix: s: substring 0 (stringLength prefix) s == prefix;
-    hasSuffix = suffix: s:
-      let n = stringLength s; m = stringLength suffix; in n >= m && substring (n - m) n s == suffix;
+    hasSuffix =
+      suffix: s:
+      let
+        n = stringLength s;
+        m = stringLength suffix;
+      in
+      n >= m && substring (n - m) n s == suffix;
     hasInfix = infix: s: length (splitString infix s) > 1;
     removePrefix = prefix: s: if hasPrefix prefix s then substring (stringLength prefix) (-1) s else s;
-    removeSuffix = suffix: s: if hasSuffix suffix s then substring 0 (stringLength s - stringLength suffix) s else s;
+    removeSuffix =
+      suffix: s: if hasSuffix suffix s then substring 0 (stringLength s - stringLength suffix) s else s;
     escapeRegex = escape (stringToCharacters "\\[{()^$?*+|.");
     escape = list: replaceStrings list (map (c: "\\${c}") list);
     stringToCharacters = s: genList (n: substring n 1 s) (stringLength s);
     splitString = sep: s: filter isString (split (escapeRegex (toString sep)) (toString s));
-    escapeShellArg = arg: let s = toString arg; in
+    escapeShellArg =
+      arg:
+      let
+        s = toString arg;
+      in
       if match "[[:alnum:],._+:@%/-]+" s == null then "'${replaceStrings [ "'" ] [ "'\\''" ] s}'" else s;
     escapeShellArgs = concatMapStringsSep " " escapeShellArg;
     isStringLike = x: isString x || builtins.isPath x || x ? outPath || x ? __toString;
@@ -139,13 +324,20 @@ let
     upperChars = stringToCharacters "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
     toLower = replaceStrings upperChars lowerChars;
     toUpper = replaceStrings lowerChars upperChars;
-    trim = s: let m = match "[[:space:]]*(.*[^[:space:]])?[[:space:]]*" s; in if m == null || head m == null then "" else head m;
+    trim =
+      s:
+      let
+        m = match "[[:space:]]*(.*[^[:space:]])?[[:space:]]*" s;
+      in
+      if m == null || head m == null then "" else head m;
     toShellVar = name: value: "${name}=${escapeShellArg value}";
     makeBinPath = makeSearchPath "bin";
     makeSearchPath = sub: pkgs: concatMapStringsSep ":" (p: "${p}/${sub}") (filter (p: p != null) pkgs);
     makeLibraryPath = makeSearchPath "lib";
     toInt = s: builtins.fromJSON s;
-    fixedWidthString = width: filler: s: if stringLength s >= width then s else fixedWidthString width filler (filler + s);
+    fixedWidthString =
+      width: filler: s:
+      if stringLength s >= width then s else fixedWidthString width filler (filler + s);
     versionOlder = a: b: builtins.compareVersions b a == 1;
     versionAtLeast = a: b: !versionOlder a b;
     versions = {
@@ -158,53 +350,107 @@ let
     lists = lib // { };
     attrsets = lib // { };
     asserts = lib // { };
-    debug = { traceVal = x: builtins.trace x x; };
+    debug = {
+      traceVal = x: builtins.trace x x;
+    };
 
     # sources
-    cleanSourceFilter = name: _: !(elem (baseNameOf name) [ ".git" ".svn" "target" ] || hasSuffix "~" name || hasPrefix "result" (baseNameOf name));
-    cleanSourceWith = { src, filter ? _: _: true, name ? null }:
+    cleanSourceFilter =
+      name: _:
+      !(
+        elem (baseNameOf name) [
+          ".git"
+          ".svn"
+          "target"
+        ]
+        || hasSuffix "~" name
+        || hasPrefix "result" (baseNameOf name)
+      );
+    cleanSourceWith =
+      {
+        src,
+        filter ? _: _: true,
+        name ? null,
+      }:
       let
         nested = src ? _isLibCleanSourceWith;
         origSrc = if nested then src.origSrc else src;
         filter' = if nested then path: type: filter path type && src.filter path type else filter;
-        name' = if name != null then name else if nested then src.name else "source";
-      in {
+        name' =
+          if name != null then
+            name
+          else if nested then
+            src.name
+          else
+            "source";
+      in
+      {
         inherit origSrc;
         filter = filter';
         name = name';
-        outPath = builtins.path { filter = filter'; path = origSrc; name = name'; };
+        outPath = builtins.path {
+          filter = filter';
+          path = origSrc;
+          name = name';
+        };
         _isLibCleanSourceWith = true;
       };
-    cleanSource = src: cleanSourceWith { inherit src; filter = cleanSourceFilter; };
-    sourceByRegex = src: regexes:
+    cleanSource =
+      src:
+      cleanSourceWith {
+        inherit src;
+        filter = cleanSourceFilter;
+      };
+    sourceByRegex =
+      src: regexes:
       let
         nested = src ? _isLibCleanSourceWith;
         root = toString (if nested then src.origSrc else src);
-      in cleanSourceWith {
+      in
+      cleanSourceWith {
         inherit src;
         filter = path: _: any (re: match re (removePrefix (root + "/") path) != null) regexes;
       };
-    sourceFilesBySuffices = src: suffixes: cleanSourceWith {
-      inherit src;
-      filter = path: type: type == "directory" || any (s: hasSuffix s path) suffixes;
-    };
+    sourceFilesBySuffices =
+      src: suffixes:
+      cleanSourceWith {
+        inherit src;
+        filter = path: type: type == "directory" || any (s: hasSuffix s path) suffixes;
+      };
     fileset = import ./fileset.nix { inherit lib; };
-    sources = { inherit cleanSource cleanSourceWith cleanSourceFilter sourceByRegex sourceFilesBySuffices; };
+    sources = {
+      inherit
+        cleanSource
+        cleanSourceWith
+        cleanSourceFilter
+        sourceByRegex
+        sourceFilesBySuffices
+        ;
+    };
     pathIsDirectory = path: builtins.pathExists "${toString path}/.";
     filesystem = { inherit pathIsDirectory; };
 
     # package sets
-    makeOverridable = f: mirrorFunctionArgs f (args:
-      let
-        result = f args;
-        again = g: makeOverridable (mirrorFunctionArgs f (a: g (f a))) args;
-      in
-      if isAttrs result then result // {
-        override = new: makeOverridable f (args // (if isFunction new then new args else new));
-        overrideDerivation = _: throw "overrideDerivation is not implemented.";
-      } // optionalAttrs (result ? overrideAttrs) { overrideAttrs = g: again (x: x.overrideAttrs g); }
-      else result);
-    callPackageWith = scope: file: overrides:
+    makeOverridable =
+      f:
+      mirrorFunctionArgs f (
+        args:
+        let
+          result = f args;
+          again = g: makeOverridable (mirrorFunctionArgs f (a: g (f a))) args;
+        in
+        if isAttrs result then
+          result
+          // {
+            override = new: makeOverridable f (args // (if isFunction new then new args else new));
+            overrideDerivation = _: throw "overrideDerivation is not implemented.";
+          }
+          // optionalAttrs (result ? overrideAttrs) { overrideAttrs = g: again (x: x.overrideAttrs g); }
+        else
+          result
+      );
+    callPackageWith =
+      scope: file: overrides:
       let
         f = if isFunction file then file else import file;
         wanted = functionArgs f;
@@ -212,10 +458,14 @@ let
         missing = filter (n: !wanted.${n} && !(args ? ${n})) (attrNames wanted);
       in
       if missing != [ ] then
-        throw "The package set has no \"${head missing}\", which ${if isFunction file then "a function" else toString file} needs."
-      else makeOverridable f args;
+        throw "The package set has no \"${head missing}\", which ${
+          if isFunction file then "a function" else toString file
+        } needs."
+      else
+        makeOverridable f args;
     callPackagesWith = callPackageWith;
-    makeScope = newScope: f:
+    makeScope =
+      newScope: f:
       let
         self = f self // {
           newScope = scope: newScope (self // scope);
@@ -223,31 +473,80 @@ let
           overrideScope = g: makeScope newScope (extends g f);
           packages = f;
         };
-      in self;
-    makeScopeWithSplicing' = { splicePackages ? null, newScope }: { otherSplices ? null, keep ? _: { }, extra ? _: { }, f }:
+      in
+      self;
+    makeScopeWithSplicing' =
+      {
+        splicePackages ? null,
+        newScope,
+      }:
+      {
+        otherSplices ? null,
+        keep ? _: { },
+        extra ? _: { },
+        f,
+      }:
       let
         self = f self // {
           newScope = scope: newScope (self // scope);
           callPackage = self.newScope { };
-          overrideScope = g: (makeScopeWithSplicing' { inherit splicePackages newScope; }) { inherit otherSplices keep extra; f = extends g f; };
+          overrideScope =
+            g:
+            (makeScopeWithSplicing' { inherit splicePackages newScope; }) {
+              inherit otherSplices keep extra;
+              f = extends g f;
+            };
           packages = f;
         };
-      in self;
+      in
+      self;
     hydraJob = id;
-    licenses = genAttrs [ "mit" "asl20" "gpl2Only" "gpl2" "gpl3Plus" "bsd2" "bsd3" ] (spdxId: { inherit spdxId; });
-    platforms = { linux = [ "x86_64-linux" ]; all = [ "x86_64-linux" ]; unix = [ "x86_64-linux" ]; };
+    licenses =
+      genAttrs
+        [
+          "mit"
+          "asl20"
+          "gpl2Only"
+          "gpl2"
+          "gpl3Plus"
+          "bsd2"
+          "bsd3"
+        ]
+        (spdxId: {
+          inherit spdxId;
+        });
+    platforms = {
+      linux = [ "x86_64-linux" ];
+      all = [ "x86_64-linux" ];
+      unix = [ "x86_64-linux" ];
+    };
     maintainers = { };
     systems.elaborate = _: throw "systems.elaborate is not implemented.";
     generators = {
-      toPretty = { multiline ? true, ... }: v:
-        if isString v then toJSON v
-        else if isList v then "[ ${concatMapStrings (x: generators.toPretty { multiline = false; } x + " ") v}]"
-        else if isDerivation v then "<derivation ${v.name}>"
-        else if isFunction v then "<function>"
-        else if isAttrs v then "{ ${concatMapStrings (n: "${n} = ${generators.toPretty { multiline = false; } v.${n}}; ") (attrNames v)}}"
-        else if v == null then "null"
-        else if builtins.isPath v then toString v
-        else toJSON v;
+      toPretty =
+        {
+          multiline ? true,
+          ...
+        }:
+        v:
+        if isString v then
+          toJSON v
+        else if isList v then
+          "[ ${concatMapStrings (x: generators.toPretty { multiline = false; } x + " ") v}]"
+        else if isDerivation v then
+          "<derivation ${v.name}>"
+        else if isFunction v then
+          "<function>"
+        else if isAttrs v then
+          "{ ${
+            concatMapStrings (n: "${n} = ${generators.toPretty { multiline = false; } v.${n}}; ") (attrNames v)
+          }}"
+        else if v == null then
+          "null"
+        else if builtins.isPath v then
+          toString v
+        else
+          toJSON v;
       toKeyValue = _: set: concatLines (mapAttrsToList (n: v: "${n}=${toString v}") set);
       toJSON = _: builtins.toJSON;
     };

@@ -72,23 +72,21 @@ let
           debianTrees = trees;
         }
       );
-      extra =
-        (final.passthru or { })
-        // {
-          inherit name stdenv;
-          inherit (final) meta;
-          outputs = final.outputs or [ "out" ];
-          overrideAttrs =
-            change:
-            mkDerivation (
-              self':
-              let
-                previous = if lib.isFunction given then given self' else given;
-                step = change self';
-              in
-              previous // (if lib.isFunction step then step previous else change previous)
-            );
-        };
+      extra = (final.passthru or { }) // {
+        inherit name stdenv;
+        inherit (final) meta;
+        outputs = final.outputs or [ "out" ];
+        overrideAttrs =
+          change:
+          mkDerivation (
+            self':
+            let
+              previous = if lib.isFunction given then given self' else given;
+              step = change self';
+            in
+            previous // (if lib.isFunction step then step previous else change previous)
+          );
+      };
       attributes =
         removeAttrs final [ "env" ]
         // extra
@@ -96,7 +94,9 @@ let
           meta = final.meta or { };
           passthru = final.passthru or { };
         };
-      outputs = lib.genAttrs (final.outputs or [ "out" ]) (output: drv.${output} // attributes // { outputSpecified = true; });
+      outputs = lib.genAttrs (final.outputs or [ "out" ]) (
+        output: drv.${output} // attributes // { outputSpecified = true; }
+      );
       self = drv // attributes // outputs;
     in
     self;

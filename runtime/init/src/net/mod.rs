@@ -68,7 +68,13 @@ impl Shared {
             None => leases.remove(&link),
         };
         let text = resolv::text(&leases);
-        if let Err(error) = resolv::replace(&self.resolv_conf, text.as_bytes()) {
+        let same = std::fs::read(&self.resolv_conf).is_ok_and(|old| old == text.as_bytes());
+        let written = if same {
+            Ok(())
+        } else {
+            resolv::replace(&self.resolv_conf, text.as_bytes())
+        };
+        if let Err(error) = written {
             log::error!(
                 "net: {} cannot be written: {error}",
                 self.resolv_conf.display()

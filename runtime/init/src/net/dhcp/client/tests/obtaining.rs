@@ -107,13 +107,10 @@ fn what_was_not_asked_is_not_heard() {
         "an ACK without an offer"
     );
     assert_eq!(bench.reply(NAK, ADDRESS, SERVER, &[]), []);
-    bench.client.xid = bench.client.xid.wrapping_add(1);
-    let stale = fake::reply(
-        bench.client.xid.wrapping_sub(1),
-        MAC,
-        ADDRESS,
-        &[(53, vec![OFFER])],
-    );
+    let xid = bench.client.xid;
+    bench.client.xid = xid.wrapping_add(1);
+    let options = [(53, vec![OFFER]), (54, SERVER.octets().to_vec())];
+    let stale = fake::reply(xid, MAC, ADDRESS, &options);
     assert_eq!(
         bench.client.receive(bench.now, &stale),
         [],
