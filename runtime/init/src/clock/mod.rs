@@ -241,7 +241,7 @@ impl<M: Machine> Keeper<M> {
         let correction = self.discipline.correct(sample.offset);
         let done = match correction {
             Correction::Confirm => {
-                log::warn!("clock: {server} says that it is {offset:+.3} s off; asking again");
+                log::warn!("clock: {offset:+.3} s off according to {server}; asking again");
                 return CONFIRM;
             }
             Correction::Step => self
@@ -265,6 +265,9 @@ impl<M: Machine> Keeper<M> {
                 "clock: {offset:+.6} s off according to {server}, {:?} away",
                 sample.delay
             );
+        }
+        if let Err(error) = self.machine.vouch(sample.delay / 2) {
+            log::debug!("clock: the kernel does not take it as synchronised: {error}");
         }
         let first = !std::mem::replace(&mut self.synchronised, true);
         self.trusted = true;
