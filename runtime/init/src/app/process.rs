@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::io::AsyncReadExt;
@@ -25,6 +26,9 @@ use crate::settings;
 
 /// Where the image keeps the app's executable.
 const DIRECTORY: &str = "/app";
+
+/// How many files the app can have open if it wants to.
+const OPEN_FILES: u64 = 524_288;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +107,8 @@ pub fn start(command: &[String], environment: &BTreeMap<String, String>) -> io::
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)
         .stderr(writer);
-    // SAFETY: between fork and exec only setsid, open, write and close are called, all of them async-signal-safe.
+    // SAFETY: between fork and exec only system calls are made (setsid, setrlimit, open, write, close), nothing that takes
+    // a lock or memory.
     unsafe { command.pre_exec(in_the_child) };
     let child = command.spawn()?;
     // The pipe's writing end lives in `command`: as long as it is open the output never ends.
@@ -119,6 +124,9 @@ pub fn start(command: &[String], environment: &BTreeMap<String, String>) -> io::
 
 fn in_the_child() -> io::Result<()> {
     nix::unistd::setsid()?;
+    // The kernel gives PID 1 a hard limit of 4096 files, too few for a server that has the machine to itself. The soft
+    // limit stays: select(2) cannot work with higher numbers, and who can asks for more.
+    setrlimit(Resource::RLIMIT_NOFILE, 1024, OPEN_FILES)?;
     // The kernel never kills PID 1 for want of memory; among all others the app and what it starts come first.
     if let Ok(mut file) = File::options().write(true).open("/proc/self/oom_score_adj") {
         let _ = file.write_all(b"500");

@@ -8,7 +8,6 @@ mod mountinfo;
 mod processes;
 
 use std::fs;
-use std::io;
 use std::panic::PanicHookInfo;
 use std::sync::mpsc as threads;
 use std::thread;
@@ -97,7 +96,7 @@ async fn kill_the_rest(expired: Option<u32>) {
     }
     if any_left() {
         log::error!(
-            "shutdown: {} processes cannot be killed",
+            "shutdown: of the killed processes {} are still there",
             processes::count()
         );
     }
@@ -121,7 +120,14 @@ async fn unmount(mounted: Mounted) {
                 sleep(PAUSE).await
             }
             Some(Err(error)) => break error,
-            None => break io::Error::from(io::ErrorKind::TimedOut),
+            // The name is gone from the tree, or the disk hangs: nothing more can be done in either case.
+            None => {
+                return log::error!(
+                    "shutdown: {} did not answer within {} s",
+                    path.display(),
+                    ONE_CALL.as_secs()
+                );
+            }
         }
     };
     let users = processes::using(&path).join(", ");
@@ -184,7 +190,8 @@ pub fn leave(action: Action) -> ! {
 
 /// What happens when init itself has a fault: the message, a bounded sync, a reboot. Never returns.
 pub fn panicked(info: &PanicHookInfo<'_>) {
-    log::error!("init has a fault and restarts the machine: {info}");
+    let text = info.to_string().replace('\n', " ");
+    log::error!("init has a fault and restarts the machine: {text}");
     console::flush(FLUSH);
     thread::sleep(READING_TIME);
     let (done, synced) = threads::channel();
