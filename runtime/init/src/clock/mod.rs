@@ -61,17 +61,18 @@ fn raise(
     if now >= least {
         return "rtc";
     }
-    let (source, what) = if saved > floor {
-        ("saved", "the time saved on /persistent")
+    // What is saved is known when the clock may have been raised already, so it is not the RTC's word any longer.
+    let (source, whose, what) = if saved > floor {
+        ("saved", "clock: it", "the time saved on /persistent")
     } else {
-        ("floor", "the image's floor")
+        ("floor", "clock: the RTC", "the image's floor")
     };
     let (now, then) = (Date::of(now), Date::of(least));
     match machine.set(least.saturating_mul(NANOSECONDS)) {
-        Ok(()) => log::info!("clock: the RTC says {now}, before {what}; set to {then}"),
-        Err(error) => log::error!(
-            "clock: the RTC says {now}, before {what}, but cannot be set to {then}: {error}"
-        ),
+        Ok(()) => log::info!("{whose} says {now}, before {what}; set to {then}"),
+        Err(error) => {
+            log::error!("{whose} says {now}, before {what}, but cannot be set to {then}: {error}")
+        }
     }
     source
 }
