@@ -4,7 +4,16 @@ let
   inherit (pkgs) lib;
 
   # The crates of a lock file, each under the name and hash that crane itself gives it.
-  crates = cargoLock: lib.filter (package: package ? checksum) (lib.importTOML cargoLock).package;
+  crates =
+    cargoLock:
+    lib.filter (
+      package:
+      if lib.hasPrefix "git+" (package.source or "") then
+        throw "The crate ${package.name} comes from ${package.source}, but only the crates of a registry can be vendored here."
+      else
+        package ? checksum
+    ) (lib.importTOML cargoLock).package;
+
   vendorCargoDeps =
     {
       src ? null,
@@ -118,6 +127,7 @@ let
           args.configurePhase or ''
             runHook preConfigure
             export CARGO_HOME=$NIX_BUILD_TOP/.cargo-home CARGO_BUILD_JOBS=$NIX_BUILD_CORES
+            export CARGO_BUILD_INCREMENTAL=''${CARGO_BUILD_INCREMENTAL-false}
             mkdir -p "$CARGO_HOME"
             cp "$cargoVendorDir/config.toml" "$CARGO_HOME/config.toml"
             if [ -n "''${cargoArtifacts:-}" ]; then
@@ -125,7 +135,7 @@ let
               # The dependencies were built with empty files in the place of ours.
               find . -name '*.rs' -not -path './target/*' -exec touch {} +
             fi
-            cargoWithProfile() { cargo "$@" ''${CARGO_PROFILE:+--profile "$CARGO_PROFILE"}; }
+            cargoWithProfile() { cargo "$1" ''${CARGO_PROFILE:+--profile "$CARGO_PROFILE"} "''${@:2}"; }
             runHook postConfigure
           '';
         buildPhase = ''
@@ -154,6 +164,20 @@ let
   without = args: names: removeAttrs args ([ "cargoExtraArgs" ] ++ names);
 in
 rec {
+  fileset =
+    let
+      named = predicate: lib.fileset.fileFilter predicate;
+    in
+    {
+      rust = named (file: file.hasExt "rs");
+      toml = named (file: file.hasExt "toml");
+      configToml = named (file: file.name == "config.toml");
+      cargoTomlAndLock = named (file: file.name == "Cargo.toml" || file.name == "Cargo.lock");
+      commonCargoSources = named (
+        file: file.hasExt "rs" || file.hasExt "toml" || file.name == "Cargo.lock"
+      );
+    };
+
   inherit
     vendorCargoDeps
     crateNameFromCargoToml
@@ -220,7 +244,17 @@ rec {
       }
     );
 
-  cargoBuild = args: buildPackage (args // { doCheck = false; });
+  cargoBuild =
+    args:
+    mkCargoDerivation (
+      without args [ ]
+      // {
+        pnameSuffix = "-build";
+        doCheck = false;
+        doInstallCargoArtifacts = true;
+        buildPhaseCargoCommand = "cargoWithProfile build ${extra args}";
+      }
+    );
 
   cargoClippy =
     args:
@@ -261,13 +295,13 @@ rec {
   cargoFmt =
     args:
     mkCargoDerivation (
-      args
+      without args [ "rustFmtExtraArgs" ]
       // {
         pnameSuffix = "-fmt";
         cargoArtifacts = null;
         cargoVendorDir = null;
         configurePhase = "true";
-        buildPhaseCargoCommand = "cargo fmt --all -- --check";
+        buildPhaseCargoCommand = "cargo fmt ${args.cargoExtraArgs or ""} -- --check ${args.rustFmtExtraArgs or ""}";
       }
     );
 }

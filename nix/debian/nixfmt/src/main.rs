@@ -36,7 +36,11 @@ fn main() -> ExitCode {
             false
         });
     }
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// The formatted text, or the parser's message as a reader of `name` wants it.
