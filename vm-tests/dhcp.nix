@@ -8,7 +8,7 @@ mkTest {
     peer = Peer()
     peer.run("mkdir /www; echo from the peer > /www/page; httpd -p 80 -h /www")
     options = [
-        "--user=root --group=root --no-resolv --no-hosts --pid-file=/run/dnsmasq",
+        "--user=root --group=root --no-resolv --no-hosts --no-ping --pid-file=/run/dnsmasq",
         "--dhcp-range=10.0.0.50,10.0.0.60,1h --dhcp-leasefile=/tmp/leases --dhcp-authoritative",
         "--dhcp-host=52:54:00:00:00:01,10.0.0.77,guest",
         "--domain=example.test --address=/server.example.test/10.0.0.1",

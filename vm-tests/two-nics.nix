@@ -5,7 +5,7 @@ mkTest {
   constants.ISO = probeImage.isoFile;
   script = ''
     peer = Peer(wires=2)
-    server = "dnsmasq --user=root --group=root --no-resolv --no-hosts --port=0 --bind-interfaces --except-interface=lo"
+    server = "dnsmasq --user=root --group=root --no-resolv --no-hosts --no-ping --port=0 --bind-interfaces --except-interface=lo"
 
     def serve(number: int) -> None:
         peer.run(

@@ -35,7 +35,10 @@ pub fn take_over_termination() {
 fn terminated(work: u32) {
     say("asked to stop");
     match work {
-        IGNORE => {}
+        IGNORE => {
+            thread::sleep(Duration::from_secs(2));
+            say("still here");
+        }
         0 => std::process::exit(0),
         seconds => {
             thread::sleep(Duration::from_secs(seconds.into()));

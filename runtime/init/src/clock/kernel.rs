@@ -31,6 +31,13 @@ pub trait Machine: Send + Sync + 'static {
     ///
     /// What the kernel says.
     fn slew(&self, nanoseconds: i64) -> io::Result<()>;
+    /// Tells programs that ask by adjtimex(2) that the clock is right within `error`. The kernel takes it back when
+    /// it was not told again for nine hours.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    fn vouch(&self, error: Duration) -> io::Result<()>;
     /// Writes the time into the RTC. May block for a second.
     ///
     /// # Errors
@@ -64,11 +71,16 @@ impl Machine for Kernel {
         let mut request: libc::timex = unsafe { zeroed() };
         request.modes = libc::ADJ_OFFSET_SINGLESHOT;
         request.offset = nanoseconds / 1000;
-        // SAFETY: the request outlives the call.
-        match unsafe { libc::adjtimex(&raw mut request) } {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
-        }
+        adjtimex(&mut request)
+    }
+
+    fn vouch(&self, error: Duration) -> io::Result<()> {
+        // SAFETY: a timex of zeros is valid. Its status is then without STA_UNSYNC.
+        let mut request: libc::timex = unsafe { zeroed() };
+        request.modes = libc::ADJ_STATUS | libc::ADJ_MAXERROR | libc::ADJ_ESTERROR;
+        request.maxerror = libc::c_long::try_from(error.as_micros()).unwrap_or(libc::c_long::MAX);
+        request.esterror = request.maxerror;
+        adjtimex(&mut request)
     }
 
     fn write_rtc(&self) -> io::Result<()> {
@@ -80,6 +92,14 @@ impl Machine for Kernel {
         // SAFETY: the descriptor is open and the time outlives the call.
         unsafe { rtc_set_time(rtc.as_raw_fd(), &raw const time) }?;
         Ok(())
+    }
+}
+
+fn adjtimex(request: &mut libc::timex) -> io::Result<()> {
+    // SAFETY: the request outlives the call.
+    match unsafe { libc::adjtimex(request) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
     }
 }
 

@@ -61,17 +61,18 @@ fn raise(
     if now >= least {
         return "rtc";
     }
-    let (source, what) = if saved > floor {
-        ("saved", "the time saved on /persistent")
+    // What is saved is known when the clock may have been raised already, so it is not the RTC's word any longer.
+    let (source, whose, what) = if saved > floor {
+        ("saved", "clock: it", "the time saved on /persistent")
     } else {
-        ("floor", "the image's floor")
+        ("floor", "clock: the RTC", "the image's floor")
     };
     let (now, then) = (Date::of(now), Date::of(least));
     match machine.set(least.saturating_mul(NANOSECONDS)) {
-        Ok(()) => log::info!("clock: the RTC says {now}, before {what}; set to {then}"),
-        Err(error) => log::error!(
-            "clock: the RTC says {now}, before {what}, but cannot be set to {then}: {error}"
-        ),
+        Ok(()) => log::info!("{whose} says {now}, before {what}; set to {then}"),
+        Err(error) => {
+            log::error!("{whose} says {now}, before {what}, but cannot be set to {then}: {error}")
+        }
     }
     source
 }
@@ -241,7 +242,7 @@ impl<M: Machine> Keeper<M> {
         let correction = self.discipline.correct(sample.offset);
         let done = match correction {
             Correction::Confirm => {
-                log::warn!("clock: {server} says that it is {offset:+.3} s off; asking again");
+                log::warn!("clock: {offset:+.3} s off according to {server}; asking again");
                 return CONFIRM;
             }
             Correction::Step => self
@@ -265,6 +266,9 @@ impl<M: Machine> Keeper<M> {
                 "clock: {offset:+.6} s off according to {server}, {:?} away",
                 sample.delay
             );
+        }
+        if let Err(error) = self.machine.vouch(sample.delay / 2) {
+            log::debug!("clock: the kernel does not take it as synchronised: {error}");
         }
         let first = !std::mem::replace(&mut self.synchronised, true);
         self.trusted = true;

@@ -21,6 +21,7 @@ struct Fake(Arc<Mutex<Hands>>);
 struct Hands {
     now: i64,
     slewed: Vec<i64>,
+    error: Option<Duration>,
     rtc: Option<i64>,
 }
 
@@ -48,6 +49,11 @@ impl Machine for Fake {
 
     fn slew(&self, nanoseconds: i64) -> io::Result<()> {
         self.with(|hands| hands.slewed.push(nanoseconds));
+        Ok(())
+    }
+
+    fn vouch(&self, error: Duration) -> io::Result<()> {
+        self.with(|hands| hands.error = Some(error));
         Ok(())
     }
 
@@ -183,9 +189,20 @@ fn the_first_answer_sets_clock_rtc_and_the_saved_time() -> Outcome {
             world.stop.cancel();
             task.await?;
             assert_eq!(machine.now().div_euclid(NANOSECONDS), TRUTH);
+            // The RTC is written beside the event loop.
+            tokio::time::timeout(Duration::from_secs(10), async {
+                while machine.with(|hands| hands.rtc).is_none() {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await?;
+            assert_eq!(
+                machine.with(|hands| hands.rtc.map(|time| time.div_euclid(NANOSECONDS))),
+                Some(TRUTH)
+            );
             assert_eq!(saved::load(&persistent), Some(TRUTH));
             assert_eq!(*asked.lock().unwrap_or_else(PoisonError::into_inner), 1);
-            assert!(machine.with(|hands| hands.slewed.is_empty()));
+            assert!(machine.with(|hands| hands.slewed.is_empty() && hands.error.is_some()));
             Ok(())
         },
     )

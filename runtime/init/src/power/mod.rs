@@ -30,13 +30,6 @@ pub struct Request {
 /// Listens to everybody who may ask. Each of them may be absent.
 pub fn start(uevents: &Hub) -> mpsc::UnboundedReceiver<Request> {
     let (requests, receiver) = mpsc::unbounded_channel();
-    // Without this the kernel reboots at once at Ctrl-Alt-Del; now it sends SIGINT to PID 1.
-    if let Err(error) = set_cad_enabled(false) {
-        log::error!(
-            "power: Ctrl-Alt-Del reboots without a shutdown: {}",
-            error.desc()
-        );
-    }
     forward(
         SignalKind::interrupt(),
         Request {
@@ -53,6 +46,13 @@ pub fn start(uevents: &Hub) -> mpsc::UnboundedReceiver<Request> {
         },
         requests.clone(),
     );
+    // Without this the kernel reboots at once at Ctrl-Alt-Del; now it sends SIGINT to PID 1.
+    if let Err(error) = set_cad_enabled(false) {
+        log::error!(
+            "power: Ctrl-Alt-Del reboots without a shutdown: {}",
+            error.desc()
+        );
+    }
     let (presses, pressed) = mpsc::unbounded_channel();
     tokio::spawn({
         let presses = presses.clone();
