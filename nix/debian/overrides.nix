@@ -14,7 +14,12 @@ let
     isString
     pathExists
     ;
-  replacements = { inherit nixpkgs crane tinyboot; };
+  replacements = {
+    nixpkgs = "path:${nixpkgs}";
+    crane = "path:${crane}";
+    # A repository's own reference leaves out what it does not track, such as the results of builds.
+    tinyboot = if pathExists "${tinyboot}/.git" then "git+file://${tinyboot}" else "path:${tinyboot}";
+  };
 
   # The inputs that a flake.nix names, those included that only its outputs' arguments name.
   named =
@@ -43,7 +48,7 @@ let
       [
         "--override-input"
         "${prefix}${name}"
-        "path:${replacements.${name}}"
+        replacements.${name}
       ]
       ++ (
         if name == "tinyboot" then concatMap (override "${prefix}tinyboot/" null) (named tinyboot) else [ ]
