@@ -26,7 +26,7 @@ find_mirror() {
 # Downloads with apt's own transport into the cache; lines of url, file and hash in. A file is there afterwards if and
 # only if its hash is right.
 download() {
-  (cd "$cache/debs" && xargs --max-args=90 /usr/lib/apt/apt-helper -o APT::Sandbox::User=root download-file) 2>&1 |
+  (cd "$cache/debs" && xargs --no-run-if-empty --max-args=90 /usr/lib/apt/apt-helper -o APT::Sandbox::User=root download-file) 2>&1 |
     tee -a "$cache/download.log" >&2 || true
 }
 
