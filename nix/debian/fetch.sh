@@ -65,7 +65,7 @@ explain_missing() {
 fetch_debs() {
   local -A invalid
   local path file archive pool hash size line total=0 lines missing=() wanted=()
-  mapfile -t lines < <(evaluate paths.nix '{ kind = "debs"; }')
+  evaluate_lines paths.nix '{ kind = "debs"; }'
   find_invalid "${lines[@]%% *}"
   for line in "${lines[@]}"; do
     is_invalid "${line%% *}" && missing+=("$line")
@@ -140,7 +140,7 @@ fetch_crates() {
   while read -r lock; do
     local -A invalid=()
     local missing=()
-    mapfile -t lines < <(evaluate paths.nix "{ kind = \"crates\"; lock = $lock; }")
+    evaluate_lines paths.nix "{ kind = \"crates\"; lock = \"$lock\"; }"
     find_invalid "${lines[@]%% *}"
     for line in "${lines[@]}"; do
       is_invalid "${line%% *}" && missing+=("${line#* }")
