@@ -211,7 +211,8 @@ class Peer(Vm):
 
     def __init__(self, wires: int = 1, arguments: typing.Sequence[str] = ()) -> None:
         self.commands = 0
-        options = [f"-m 256 -vga none -kernel {PEER_KERNEL} -initrd {PEER_INITRAMFS}"]
+        # Enough for the servers' closures, which lie in memory.
+        options = [f"-m 768 -vga none -kernel {PEER_KERNEL} -initrd {PEER_INITRAMFS}"]
         options += ["-append 'console=ttyS0 quiet panic=-1'", *arguments]
         self.sockets: list[str] = []
         for number in range(wires):

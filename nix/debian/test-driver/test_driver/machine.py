@@ -120,7 +120,20 @@ class QemuMachine(BaseMachine):
             return
         self.log("starting QEMU")
         self.release()
-        listeners = {name: self._listen(self.state_dir / name) for name in ("monitor", "shell")}
+        with self._listen("monitor") as monitor, self._listen("shell") as shell:
+            self.process = self._popen(allow_reboot)
+            self.full_console_log = []
+            self._waited_to = 0
+            self._serial_thread = threading.Thread(target=self._read_console, args=[self.process], daemon=True)
+            self._serial_thread.start()
+            self._monitor = self._accept(monitor)
+            self._shell = self._accept(shell)
+        self.qmp_client = QMPSession.from_path(self.state_dir / "qmp")
+        self._wait_for_monitor_prompt()
+        self.pid = self.process.pid
+        self.booted = True
+
+    def _popen(self, allow_reboot: bool) -> "subprocess.Popen[bytes]":
         qmp_path = self.state_dir / "qmp"
         qmp_path.unlink(missing_ok=True)
         command = (
@@ -133,7 +146,7 @@ class QemuMachine(BaseMachine):
         )
         if not any(display in os.environ for display in ("DISPLAY", "WAYLAND_DISPLAY")):
             command += " -nographic"
-        self.process = subprocess.Popen(
+        return subprocess.Popen(
             [shutil.which("sh") or "/bin/sh", "-c", command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -142,16 +155,6 @@ class QemuMachine(BaseMachine):
             # A group of its own, so that all of it can be ended.
             start_new_session=True,
         )
-        self.full_console_log = []
-        self._waited_to = 0
-        self._serial_thread = threading.Thread(target=self._read_console, args=[self.process], daemon=True)
-        self._serial_thread.start()
-        self._monitor = self._accept(listeners["monitor"])
-        self._shell = self._accept(listeners["shell"])
-        self.qmp_client = QMPSession.from_path(qmp_path)
-        self._wait_for_monitor_prompt()
-        self.pid = self.process.pid
-        self.booted = True
 
     def wait_for_shutdown(self) -> None:
         """Waits until QEMU has ended."""
@@ -237,7 +240,10 @@ class QemuMachine(BaseMachine):
             self.log("killing QEMU")
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        for end in (self._monitor, self._shell, self.qmp_client):
+        if self._serial_thread:
+            self._serial_thread.join(timeout=START_SECONDS)
+        pipes = [self.process.stdin, self.process.stdout] if self.process else []
+        for end in (self._monitor, self._shell, self.qmp_client, *pipes):
             if end is not None:
                 end.close()
         self._monitor = self._shell = self.qmp_client = None
@@ -253,7 +259,8 @@ class QemuMachine(BaseMachine):
             self.full_console_log.append(line)
             self.logger.log_serial(line, self.name)
 
-    def _listen(self, path: Path) -> socket.socket:
+    def _listen(self, name: str) -> socket.socket:
+        path = self.state_dir / name
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
@@ -264,16 +271,15 @@ class QemuMachine(BaseMachine):
     def _accept(self, listener: socket.socket) -> socket.socket:
         assert self.process
         begin = time.monotonic()
-        with listener:
-            while time.monotonic() - begin < START_SECONDS:
-                try:
-                    return listener.accept()[0]
-                except TimeoutError:
-                    if self.process.poll() is not None:
-                        raise MachineError(
-                            f'QEMU of "{self.name}" ended with status {self.process.returncode} before the guest '
-                            "started; its own words are above."
-                        ) from None
+        while time.monotonic() - begin < START_SECONDS:
+            try:
+                return listener.accept()[0]
+            except TimeoutError:
+                if self.process.poll() is not None:
+                    raise MachineError(
+                        f'QEMU of "{self.name}" ended with status {self.process.returncode} before the guest '
+                        "started; its own words are above."
+                    ) from None
         raise MachineError(f'QEMU of "{self.name}" did not open its sockets within {START_SECONDS} s.')
 
     def _wait_for_monitor_prompt(self) -> str:
