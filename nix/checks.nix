@@ -17,6 +17,7 @@ let
 in
 runtime.checks
 // prefix "vm" (callPackage ../vm-tests { })
+// prefix "bad-input" (callPackage ./bad-input.nix { })
 // prefix "reproducible" (callPackage ./reproducible.nix { inherit tinyboot; })
 // {
   nix-fmt = runCommand "nix-fmt" { nativeBuildInputs = [ nixfmt ]; } ''

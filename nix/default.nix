@@ -29,7 +29,13 @@ let
     image = self.mkImage {
       name = "hello";
       app = self.hello;
-      hardware = "vm";
+      # What is common besides virtio.
+      hardware = [
+        "e1000e"
+        "nvme"
+        "usb_storage"
+        "xhci_pci"
+      ];
       files."about.txt" = pkgs.writeText "about.txt" ''
         This medium is read in place: what lies on it costs no memory.
       '';

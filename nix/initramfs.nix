@@ -75,8 +75,8 @@ runCommand "${name}-initramfs"
       chmod -R u+w root
       find root -exec touch --no-dereference --date=@1 {} +
       mkdir -p $out
-      # A dictionary larger than the content needs would be allocated by the kernel all the same.
+      # The kernel allocates the whole dictionary to unpack: enough to find what init and app have in common, not more.
       (cd root && find . -mindepth 1 -print0 | LC_ALL=C sort -z | cpio --quiet -o -H newc -R +0:+0 --reproducible --null) |
-        xz --check=crc32 --lzma2=preset=9e,dict=1MiB --threads=1 > $out/initramfs
+        xz --check=crc32 --x86 --lzma2=preset=9e,dict=8MiB --threads=1 > $out/initramfs
     ''
   )

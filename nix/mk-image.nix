@@ -13,7 +13,10 @@ let
   release = import ./release.nix;
   profiles = import ./hardware.nix;
   settingsOptions = import ./settings.nix { inherit lib; };
-  show = lib.generators.toPretty { multiline = false; };
+  problems = import ./asserts.nix {
+    inherit lib profiles;
+    settingsProblems = settingsOptions.problems;
+  };
   # 32 characters of ISO 9660's d-characters.
   volumeIdOf =
     name: lib.substring 0 32 (lib.replaceStrings [ "-" "." "+" ] [ "_" "_" "_" ] (lib.toUpper name));
@@ -46,30 +49,25 @@ in
   settings ? { },
   kernelParams ? [ ],
   kernelConfig ? [ ],
-}@args:
+}:
 let
-  fail = message: throw "${message}.";
-  validName =
-    if lib.isString name && builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" name != null then
+  wrong = problems {
+    inherit
       name
-    else
-      fail "The name of an image must be up to 63 letters, digits, dots, hyphens, plus signs and underscores, but is ${show name}";
+      app
+      src
+      command
+      files
+      hardware
+      settings
+      kernelParams
+      kernelConfig
+      ;
+  };
 
-  given = lib.filter (argument: args.${argument} or null != null) [
-    "app"
-    "src"
-    "command"
-  ];
   program =
-    if lib.length given != 1 then
-      fail "The image \"${validName}\" needs exactly one of `app`, `src` and `command`, but has ${
-        if given == [ ] then "none" else lib.concatStringsSep " and " given
-      }"
-    else if command != null then
-      if lib.isList command && command != [ ] then
-        null
-      else
-        fail "The command of the image \"${validName}\" must be a list of at least one string, but is ${show command}"
+    if command != null then
+      null
     else if src != null then
       lib.getExe (
         rust.buildApp {
@@ -77,52 +75,18 @@ let
           pname = (lib.importTOML (src + "/Cargo.toml")).package.name;
         }
       )
-    else if lib.isDerivation app then
-      lib.getExe app
     else
-      fail "The app of the image \"${validName}\" must be a package, but is ${show app}";
-
+      lib.getExe app;
   commandLine =
     if program == null then
       map toString command
     else
       [ "/app/${baseNameOf (builtins.unsafeDiscardStringContext program)}" ];
 
-  moduleNames =
-    if lib.isList hardware && lib.all lib.isString hardware then
-      hardware
-    else if lib.isString hardware && profiles ? ${hardware} then
-      profiles.${hardware}
-    else
-      fail "The hardware of the image \"${validName}\" must be a list of module names or one of ${lib.concatStringsSep ", " (lib.attrNames profiles)}, but is ${show hardware}";
-
-  badFiles = lib.filter (
-    path:
-    lib.hasPrefix "/" path
-    || builtins.match "(.*/)?\\.\\.(/.*)?" path != null
-    || path == ""
-    || path == "efi.img"
-  ) (lib.attrNames files);
-  checkedFiles =
-    if badFiles == [ ] then
-      files
-    else
-      fail "The file \"${lib.head badFiles}\" of the image \"${validName}\" must be a relative path on the medium, without \"..\", and not the boot image \"efi.img\"";
-
-  badParams = lib.filter (
-    parameter: !lib.isString parameter || builtins.match "[^\n]+" parameter == null
-  ) kernelParams;
-  checkedParams =
-    if badParams == [ ] then
-      kernelParams
-    else
-      fail "The kernel parameter ${show (lib.head badParams)} of the image \"${validName}\" must be a string of one line";
-
-  volumeId = volumeIdOf validName;
-  userSettings = settingsOptions.resolve validName settings;
+  volumeId = volumeIdOf name;
+  userSettings = settingsOptions.resolve settings;
   initSettings = {
-    name = validName;
-    inherit volumeId;
+    inherit name volumeId;
     app = {
       command = commandLine ++ userSettings.app.arguments;
       inherit (userSettings.app) environment gracePeriod onExit;
@@ -135,20 +99,17 @@ let
 
   kernel = mkKernel kernelConfig;
   modules = mkModules {
-    name = validName;
-    modules = moduleNames;
-    inherit kernel;
+    inherit name kernel;
+    modules = if lib.isList hardware then hardware else profiles.${hardware};
   };
   initramfs = mkInitramfs {
-    name = validName;
+    inherit name modules;
     app = program;
     closure = lib.optionals (program == null) command;
     settings = initSettings;
-    inherit modules;
   };
   uki = mkUki {
-    name = validName;
-    inherit kernel initramfs;
+    inherit name kernel initramfs;
     commandLine = lib.concatStringsSep " " (
       [
         "console=tty0"
@@ -157,27 +118,33 @@ let
         "loglevel=4"
         "panic=10"
       ]
-      ++ checkedParams
+      ++ kernelParams
     );
   };
   iso = mkIso {
-    name = validName;
-    inherit uki volumeId;
-    files = checkedFiles;
+    inherit
+      name
+      uki
+      volumeId
+      files
+      ;
   };
 in
-{
-  inherit
-    iso
-    uki
-    initramfs
-    modules
-    kernel
-    ;
-  settings = initSettings;
-  isoFile = "${iso}/${iso.file}";
-  vm = mkRunner {
-    name = validName;
-    inherit iso;
-  };
-}
+if wrong != [ ] then
+  throw (lib.head wrong)
+else
+  {
+    inherit
+      iso
+      uki
+      initramfs
+      modules
+      kernel
+      ;
+    settings = initSettings;
+    isoFile = "${iso}/${iso.file}";
+    vm = mkRunner {
+      inherit name;
+      inherit iso;
+    };
+  }

@@ -101,44 +101,56 @@ let
   );
   show = lib.generators.toPretty { multiline = false; };
 
-  unknown =
-    settings:
-    concatMap (
-      section:
-      if !(options ? ${section}) then
-        [ section ]
-      else if !isAttrs settings.${section} then
-        throw "The setting \"${section}\" must be an attribute set, but is ${show settings.${section}}."
-      else
-        map (name: "${section}.${name}") (
-          lib.filter (name: !(options.${section} ? ${name})) (attrNames settings.${section})
-        )
-    ) (attrNames settings);
 in
 {
   inherit options;
 
   /*
-    Fills in defaults and refuses what is wrong.
+    What is wrong with settings: a list of sentences.
 
-    Type: resolve :: string -> attrset -> attrset
+    Type: problems :: string -> attrset -> [string]
+
+    image  how to name the image
+  */
+  problems =
+    image: settings:
+    if !isAttrs settings then
+      [ "The settings of ${image} must be an attribute set, but are ${show settings}." ]
+    else
+      concatMap (
+        section:
+        if !(options ? ${section}) then
+          [ "There is no setting \"${section}\", which ${image} has; there are ${known}." ]
+        else if !isAttrs settings.${section} then
+          [
+            "The setting \"${section}\" of ${image} must be an attribute set, but is ${show settings.${section}}."
+          ]
+        else
+          concatMap (
+            name:
+            let
+              option = options.${section}.${name} or null;
+              value = settings.${section}.${name};
+            in
+            if option == null then
+              [ "There is no setting \"${section}.${name}\", which ${image} has; there are ${known}." ]
+            else if !option.type.check value then
+              [
+                "The setting \"${section}.${name}\" of ${image} must be ${option.type.description}, but is ${show value}."
+              ]
+            else
+              [ ]
+          ) (attrNames settings.${section})
+      ) (attrNames settings);
+
+  /*
+    Settings without problems, with the defaults filled in.
+
+    Type: resolve :: attrset -> attrset
   */
   resolve =
-    image: settings:
-    let
-      strange = unknown settings;
-      value =
-        section: name: option:
-        let
-          given = settings.${section}.${name} or option.default;
-        in
-        if option.type.check given then
-          given
-        else
-          throw "The setting \"${section}.${name}\" of the image \"${image}\" must be ${option.type.description}, but is ${show given}.";
-    in
-    if strange != [ ] then
-      throw "The image \"${image}\" has no setting \"${lib.head strange}\"; there are: ${known}."
-    else
-      lib.mapAttrs (section: lib.mapAttrs (value section)) options;
+    settings:
+    lib.mapAttrs (
+      section: lib.mapAttrs (name: option: settings.${section}.${name} or option.default)
+    ) options;
 }

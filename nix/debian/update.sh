@@ -26,6 +26,7 @@ join() { printf '%s\n' "$@" | sed '$!s/$/,/'; }
 update() {
   local work line attribute names alone uri file size hash archive pool
   work=$(mktemp -d)
+  find_mirror
   private_apt
   local -A debs=()
   local closures=()

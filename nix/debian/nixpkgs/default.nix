@@ -366,23 +366,21 @@ let
             { outputHash = sha256; }
         )
       );
-    mkShell =
-      {
-        packages ? [ ],
-        inputsFrom ? [ ],
-        shellHook ? "",
-        nativeBuildInputs ? [ ],
-        ...
-      }@args:
-      runCommand "shell"
-        {
-          nativeBuildInputs =
-            packages ++ nativeBuildInputs ++ lib.concatMap (d: d.nativeBuildInputs or [ ]) inputsFrom;
-          inherit shellHook;
-        }
-        ''
-          echo "export PATH=${lib.makeBinPath packages}:\$PATH" > $out
-        '';
+    inherit
+      (import ./stdenv/shell.nix {
+        inherit
+          lib
+          system
+          bootstrap
+          base
+          stdenv
+          runCommand
+          writeTextFile
+          ;
+      })
+      mkShell
+      bashInteractive
+      ;
     formats.json = _: { generate = name: value: writeText name (builtins.toJSON value); };
 
     # Rust

@@ -1,0 +1,88 @@
+# What is wrong with the arguments of mkImage: a list of sentences, each naming the value. The first one stops the
+# evaluation.
+{
+  lib,
+  profiles,
+  settingsProblems,
+}:
+{
+  name,
+  app,
+  src,
+  command,
+  files,
+  hardware,
+  settings,
+  kernelParams,
+  kernelConfig,
+}:
+let
+  inherit (lib)
+    all
+    concatStringsSep
+    isAttrs
+    isList
+    isString
+    optional
+    ;
+  show = lib.generators.toPretty { multiline = false; };
+  image = "the image ${show name}";
+
+  given =
+    optional (app != null) "`app`"
+    ++ optional (src != null) "`src`"
+    ++ optional (command != null) "`command`";
+
+  badPath =
+    path:
+    path == ""
+    || lib.hasPrefix "/" path
+    || builtins.match "(.*/)?\\.\\.(/.*)?" path != null
+    || path == "efi.img";
+  badParameter = parameter: !isString parameter || builtins.match "[^\n]+" parameter == null;
+  isFile = value: builtins.isPath value || isString value || lib.isDerivation value;
+in
+optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" name == null)
+  "The name of an image must be at most 63 letters, digits, dots, hyphens, plus signs and underscores, but is ${show name}."
+++
+  optional (lib.length given != 1)
+    "One of `app`, `src` and `command` must be given for ${image}, but there ${
+      if given == [ ] then "is none" else "are ${concatStringsSep " and " given}"
+    }."
+++ optional (
+  app != null && !lib.isDerivation app
+) "The app of ${image} must be a package, but is ${show app}."
+++ optional (
+  src != null && !builtins.pathExists (src + "/Cargo.toml")
+) "The source of ${image} must be a folder with a Cargo.toml, but ${toString src} has none."
+++ optional (
+  command != null && (!isList command || command == [ ] || !all lib.isStringLike command)
+) "The command of ${image} must be a list of at least one string, but is ${show command}."
+++ (
+  if !isAttrs files then
+    [ "The files of ${image} must be an attribute set of path and store path, but are ${show files}." ]
+  else
+    map (
+      path:
+      "The file ${show path} of ${image} must be a relative path on the medium without \"..\", and not the boot image \"efi.img\"."
+    ) (lib.filter badPath (lib.attrNames files))
+    ++ map (path: "The file ${show path} of ${image} must be a path, but is ${show files.${path}}.") (
+      lib.filter (path: !isFile files.${path}) (lib.attrNames files)
+    )
+)
+++
+  optional
+    (!(isList hardware && all isString hardware) && !(isString hardware && profiles ? ${hardware}))
+    "The hardware of ${image} must be a list of module names or one of the profiles ${concatStringsSep ", " (lib.attrNames profiles)}, but is ${show hardware}."
+++ settingsProblems image settings
+++ (
+  if !isList kernelParams then
+    [ "The kernel parameters of ${image} must be a list, but are ${show kernelParams}." ]
+  else
+    map (
+      parameter: "The kernel parameter ${show parameter} of ${image} must be a string of one line."
+    ) (lib.filter badParameter kernelParams)
+)
+++ optional (
+  !isList kernelConfig || !all isFile kernelConfig
+) "The kernel configuration of ${image} must be a list of files, but is ${show kernelConfig}."

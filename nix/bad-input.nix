@@ -1,0 +1,171 @@
+# Wrong input stops with one sentence that names it: at evaluation where the arguments tell, else in the build.
+{
+  lib,
+  runCommand,
+
+  mkImage,
+  mkInitramfs,
+  mkModules,
+  mkIso,
+  kernel,
+  hello,
+  image,
+}:
+let
+  problems = import ./asserts.nix {
+    inherit lib;
+    profiles = import ./hardware.nix;
+    settingsProblems = (import ./settings.nix { inherit lib; }).problems;
+  };
+  good = {
+    name = "good";
+    app = hello;
+    src = null;
+    command = null;
+    files = { };
+    hardware = "virtio";
+    settings = { };
+    kernelParams = [ ];
+    kernelConfig = [ ];
+  };
+
+  # Changed arguments, and how the only sentence about them begins.
+  evaluation = [
+    {
+      change.settings.app.gracePeriood = 3;
+      sentence = "There is no setting \"app.gracePeriood\", which the image \"good\" has; there are ";
+    }
+    {
+      change.settings.nett = { };
+      sentence = "There is no setting \"nett\", which the image \"good\" has; there are ";
+    }
+    {
+      change.settings.app.gracePeriod = -1;
+      sentence = "The setting \"app.gracePeriod\" of the image \"good\" must be a number of seconds from 1 to 86400, but is -1.";
+    }
+    {
+      change.settings.app.onExit = "explode";
+      sentence = "The setting \"app.onExit\" of the image \"good\" must be \"reboot\", \"restart\" or \"poweroff\", but is \"explode\".";
+    }
+    {
+      change.name = "a b";
+      sentence = "The name of an image must be at most 63 letters, digits, dots, hyphens, plus signs and underscores, but is \"a b\".";
+    }
+    {
+      change.app = null;
+      sentence = "One of `app`, `src` and `command` must be given for the image \"good\", but there is none.";
+    }
+    {
+      change.command = [ "x" ];
+      sentence = "One of `app`, `src` and `command` must be given for the image \"good\", but there are `app` and `command`.";
+    }
+    {
+      change.app = "hello";
+      sentence = "The app of the image \"good\" must be a package, but is \"hello\".";
+    }
+    {
+      change.files."../etc" = "/x";
+      sentence = "The file \"../etc\" of the image \"good\" must be a relative path on the medium";
+    }
+    {
+      change.hardware = "toaster";
+      sentence = "The hardware of the image \"good\" must be a list of module names or one of the profiles virtio, vm, but is \"toaster\".";
+    }
+    {
+      change.kernelParams = [ "a\nb" ];
+      sentence = "The kernel parameter \"a\\nb\" of the image \"good\" must be a string of one line.";
+    }
+  ];
+  complaint =
+    { change, sentence }:
+    let
+      found = problems (good // change);
+    in
+    lib.optional (
+      !(lib.length found == 1 && lib.hasPrefix sentence (lib.head found))
+    ) "Instead of \"${sentence}\" there was ${builtins.toJSON found}.";
+
+  # A build that has to fail, with a line of its log.
+  fails =
+    sentence: drv:
+    drv.overrideAttrs (old: {
+      buildCommand = ''
+        (
+        set -e
+        ${old.buildCommand}
+        ) > log 2>&1 &
+        if wait $!; then
+          echo "The build went through that should have said: ${sentence}" >&2
+          exit 1
+        fi
+        if ! grep --fixed-strings --line-regexp ${lib.escapeShellArg sentence} log; then
+          echo "The build failed without its sentence:" >&2
+          cat log >&2
+          exit 1
+        fi
+        touch $out
+      '';
+    });
+  directory = runCommand "not-an-app" { } "mkdir -p $out/bin/app; echo text > $out/bin/text";
+  initramfsOf =
+    app:
+    mkInitramfs {
+      name = "bad";
+      inherit app;
+      settings = { };
+      inherit (image) modules;
+    };
+in
+{
+  evaluation =
+    let
+      complaints =
+        lib.concatMap complaint evaluation
+        ++ lib.optional (
+          problems good != [ ]
+        ) "Good arguments are refused: ${builtins.toJSON (problems good)}."
+        ++
+          lib.optional (builtins.tryEval (mkImage { name = "none"; }).iso).success
+            "An image without an app is made.";
+    in
+    runCommand "bad-input-evaluation" { complaints = lib.concatLines complaints; } ''
+      echo -n "$complaints" >&2
+      [ -z "$complaints" ]
+      touch $out
+    '';
+
+  unknown-module =
+    fails
+      "The hardware of the image \"bad\" names the module \"warp_drive\", which Linux ${kernel.modDirVersion} does not have."
+      (mkModules {
+        name = "bad";
+        modules = [ "warp_drive" ];
+        inherit kernel;
+      });
+
+  builtin-module =
+    fails
+      "The hardware of the image \"bad\" names the module \"virtio_net\", which is built into Linux ${kernel.modDirVersion}: leave it out."
+      (mkModules {
+        name = "bad";
+        modules = [ "virtio_net" ];
+        inherit kernel;
+      });
+
+  missing-app = fails "The app of the image \"bad\" has no file \"${directory}/bin/none\"." (
+    initramfsOf "${directory}/bin/none"
+  );
+
+  app-not-executable = fails "The app of the image \"bad\", \"${directory}/bin/text\", is not an executable file." (
+    initramfsOf "${directory}/bin/text"
+  );
+
+  missing-file =
+    fails "The file \"data.txt\" of the image \"bad\" does not exist: \"${directory}/nothing\"."
+      (mkIso {
+        name = "bad";
+        inherit (image) uki;
+        files."data.txt" = "${directory}/nothing";
+        volumeId = "BAD";
+      });
+}
