@@ -15,8 +15,8 @@ mkTest {
         )
 
     serve(1)
-    ports = ["-device pcie-root-port,id=port,chassis=1"]
-    machine = Guest("machine", ISO, nics=[peer.wire(0), peer.wire(1)], arguments=ports)
+    spare = ["-device pcie-root-port,id=spare,chassis=1"]
+    machine = Guest("machine", ISO, nics=[peer.wire(0), peer.wire(1)], arguments=spare)
     machine.start()
     machine.ready()
     with subtest("the app started although eth0 has no server, and eth1 works"):
@@ -41,12 +41,12 @@ mkTest {
         machine.wait(r"tinyboot: net: eth1: carrier is down")
         machine.monitor("set_link nic1 on")
         machine.wait(r"tinyboot: net: eth1: carrier is up")
-        machine.wait(r"tinyboot: net: eth1: BOUND to 10\.1\.0\.\d+/24 from 10\.1\.0\.1")
+        machine.wait(r"tinyboot: net: eth1: (renewed|BOUND to) 10\.1\.0\.\d+/24 from 10\.1\.0\.1")
         t.assertEqual(machine.ask("get http://10.1.0.1/page"), "both\n")
 
     with subtest("a NIC comes late"):
         machine.monitor("netdev_add user,id=late,restrict=on,net=10.98.0.0/24")
-        answer = machine.monitor("device_add virtio-net-pci,netdev=late,bus=port,romfile=")
+        answer = machine.monitor("device_add virtio-net-pci,netdev=late,bus=spare,romfile=")
         assert "Error" not in answer, answer
         machine.wait(r"tinyboot: net: eth3: BOUND to 10\.98\.0\.15/24")
         t.assertRegex(machine.ask("addresses"), r"(?m)^eth3 10\.98\.0\.15/24$")

@@ -128,7 +128,10 @@ class QemuMachine(BaseMachine):
             self._serial_thread.start()
             self._monitor = self._accept(monitor)
             self._shell = self._accept(shell)
-        self.qmp_client = QMPSession.from_path(self.state_dir / "qmp")
+        try:
+            self.qmp_client = QMPSession.from_path(self.state_dir / "qmp")
+        except OSError:
+            raise self._refusal() from None
         self._wait_for_monitor_prompt()
         self.pid = self.process.pid
         self.booted = True
@@ -276,11 +279,16 @@ class QemuMachine(BaseMachine):
                 return listener.accept()[0]
             except TimeoutError:
                 if self.process.poll() is not None:
-                    raise MachineError(
-                        f'QEMU of "{self.name}" ended with status {self.process.returncode} before the guest '
-                        "started; its own words are above."
-                    ) from None
+                    raise self._refusal() from None
         raise MachineError(f'QEMU of "{self.name}" did not open its sockets within {START_SECONDS} s.')
+
+    def _refusal(self) -> MachineError:
+        assert self.process
+        self.process.wait(START_SECONDS)
+        return MachineError(
+            f'QEMU of "{self.name}" ended with status {self.process.returncode} before the guest started; '
+            "its own words are above."
+        )
 
     def _wait_for_monitor_prompt(self) -> str:
         assert self._monitor is not None
