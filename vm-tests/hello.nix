@@ -17,8 +17,10 @@ mkTest {
     for boot in (1, 2):
         with subtest(f"boot {boot}"):
             machine.start()
-            machine.wait(rf"app: boot number {boot}\b", BOOT)
-            machine.wait(r"app: address: 10\.0\.2\.15/24 on eth0")
+            machine.wait("app: listening on port 80", BOOT)
+            # Said in no order.
+            for line in (rf"app: boot number {boot}$", r"app: address: 10\.0\.2\.15/24 on eth0"):
+                machine.until(f"/{line}/", lambda: machine.said(line))
             text = page("/")
             for line in ("/iso is iso9660 on /dev/sr0", "10.0.2.15/24 on eth0"):
                 t.assertIn(line, text)
