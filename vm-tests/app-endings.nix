@@ -28,7 +28,7 @@ mkTest {
         with subtest(f"an app that is {cause}"):
             machine.tell(f"end {way}")
             ended = machine.wait(rf"\[ *([\d.]+)\] tinyboot: app: {cause}")
-            rebooting = machine.wait(rf"\[ *([\d.]+)\] tinyboot: shutdown: the app {cause}: rebooting")
+            rebooting = machine.wait(rf"\[ *([\d.]+)\] tinyboot: shutdown: the app (was )?{cause}: rebooting")
             pauses.append(float(rebooting[1]) - float(ended[1]))
             machine.wait(r"tinyboot: shutdown: /persistent unmounted")
             machine.wait(r"tinyboot: shutdown: reboot")

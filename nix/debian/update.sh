@@ -44,7 +44,12 @@ update() {
       debs[$file]=$(printf '    "%s": { "archive": "%s", "path": "%s", "sha256": "%s", "size": %s }' "$file" $archive "$pool" "${hash#SHA256:}" "$size")
     done < <(APT_CONFIG=$work/apt.conf apt-get install --print-uris --yes $names 2>/dev/null | grep "^'" | LC_ALL=C sort -k 2)
     [ ${#closure[@]} -gt 0 ] || fail $unusable "The archive cannot satisfy \"$names\", which packages.list has for $attribute."
-    closures+=("    \"$attribute\": [$(IFS=,; echo "${closure[*]}")]")
+    # First the package that the closure is named after: its version is the attribute's.
+    local first=() others=() file
+    for file in "${closure[@]}"; do
+      if [[ $file = "\"${names%% *}_"* ]]; then first+=("$file"); else others+=("$file"); fi
+    done
+    closures+=("    \"$attribute\": [$(IFS=,; echo "${first[*]}${others[*]:+,${others[*]}}")]")
   done < "$here/packages.list"
 
   # The hash of the first program is that of a tree, which only unpacking tells.

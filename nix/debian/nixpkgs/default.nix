@@ -20,7 +20,6 @@ let
     }@args:
     let
       closure = lock.closures.${attribute};
-      own = lib.findFirst (name: lib.hasPrefix "${attribute}_" name) (lib.last closure) closure;
       drv = derivation {
         name = "${pname}-${version}";
         inherit system postUnpack;
@@ -33,7 +32,10 @@ let
         debs = map deb closure;
         preferLocalBuild = true;
       };
-      version = lib.elemAt (lib.splitString "_" (lib.replaceStrings [ "%3a" "~" ] [ "_" "_" ] own)) 1;
+      # Without the epoch: the first of a closure is the package that it is named after.
+      version = storeName (
+        lib.last (lib.splitString "%3a" (lib.elemAt (lib.splitString "_" (lib.head closure)) 1))
+      );
     in
     extend drv (
       {

@@ -50,7 +50,11 @@ LINE
     *) continue ;;
   esac
   [ "$name" = "${name#python3}" ] || run="export PYTHONHOME=$out/usr PYTHONDONTWRITEBYTECODE=1; $run"
-  case $name in qemu-system-*) run="$run -L $out/usr/share/qemu -L $out/usr/share/seabios" ;; esac
+  case $name in
+    qemu-*)
+      run="export QEMU_MODULE_DIR=$out/usr/lib/x86_64-linux-gnu/qemu; $run"
+      [ "$name" = "${name#qemu-system-}" ] || run="$run -L $out/usr/share/qemu -L $out/usr/share/seabios" ;;
+  esac
   printf '#!%s/bin/busybox sh\n%s "$@"\n' "$busybox" "$run" > "bin/$name"
   chmod +x "bin/$name"
 done

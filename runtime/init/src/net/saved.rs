@@ -4,6 +4,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ pub struct Saved {
     /// The server that gave it.
     pub server: Ipv4Addr,
 }
+
+/// Held while a lease is written: an address and `/persistent` come within milliseconds, and each is a reason to save.
+static SAVING: Mutex<()> = Mutex::new(());
 
 /// A file is this long at most; anything longer is not ours.
 const LONGEST: u64 = 4096;
@@ -44,12 +48,14 @@ pub fn load(persistent: &Path, mac: &str, client_id: &str) -> Option<Saved> {
     (saved.mac == mac && saved.client_id == client_id).then_some(saved)
 }
 
-/// Writes the lease, unless it is there already. It is not synced: losing it costs one round trip.
+/// Writes the lease, unless it is there already. It is not synced: losing it costs one round trip. Blocks while another
+/// lease is written.
 ///
 /// # Errors
 ///
 /// What the file system says.
 pub fn save(persistent: &Path, saved: &Saved) -> io::Result<()> {
+    let _alone = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
     if load(persistent, &saved.mac, &saved.client_id).as_ref() == Some(saved) {
         return Ok(());
     }
@@ -87,5 +93,29 @@ mod tests {
         std::fs::write(path(directory.path(), &saved.mac), "{")?;
         assert_eq!(load(directory.path(), &saved.mac, &saved.client_id), None);
         Ok(())
+    }
+
+    #[test]
+    fn saves_at_the_same_time_do_not_disturb_each_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..16)
+                .map(|last| {
+                    let saved = Saved {
+                        mac: "52:54:00:12:34:56".into(),
+                        client_id: "01".into(),
+                        address: Ipv4Addr::new(10, 0, 0, last),
+                        server: Ipv4Addr::new(10, 0, 0, 1),
+                    };
+                    let directory = directory.path();
+                    scope.spawn(move || save(directory, &saved))
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
+        });
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
     }
 }
