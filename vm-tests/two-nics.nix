@@ -1,4 +1,5 @@
-# Several links: one without a server holds up neither the app nor the others, and two default routes live together.
+# Several links: one without a server holds up neither the app nor the others, two default routes live together, cables
+# are pulled and plugged in, and a NIC comes while the machine runs.
 { mkTest, probeImage }:
 mkTest {
   name = "two-nics";
@@ -14,7 +15,8 @@ mkTest {
         )
 
     serve(1)
-    machine = Guest("machine", ISO, nics=[peer.wire(0), peer.wire(1)])
+    ports = ["-device pcie-root-port,id=port,chassis=1"]
+    machine = Guest("machine", ISO, nics=[peer.wire(0), peer.wire(1)], arguments=ports)
     machine.start()
     machine.ready()
     with subtest("the app started although eth0 has no server, and eth1 works"):
@@ -33,6 +35,21 @@ mkTest {
         peer.run("mkdir /www; echo both > /www/page; httpd -p 80 -h /www")
         for number in range(2):
             t.assertEqual(machine.ask(f"get http://10.{number}.0.1/page"), "both\n")
+
+    with subtest("a cable is pulled and plugged in again"):
+        machine.monitor("set_link nic1 off")
+        machine.wait(r"tinyboot: net: eth1: carrier is down")
+        machine.monitor("set_link nic1 on")
+        machine.wait(r"tinyboot: net: eth1: carrier is up")
+        machine.wait(r"tinyboot: net: eth1: BOUND to 10\.1\.0\.\d+/24 from 10\.1\.0\.1")
+        t.assertEqual(machine.ask("get http://10.1.0.1/page"), "both\n")
+
+    with subtest("a NIC comes late"):
+        machine.monitor("netdev_add user,id=late,restrict=on,net=10.98.0.0/24")
+        answer = machine.monitor("device_add virtio-net-pci,netdev=late,bus=port,romfile=")
+        assert "Error" not in answer, answer
+        machine.wait(r"tinyboot: net: eth3: BOUND to 10\.98\.0\.15/24")
+        t.assertRegex(machine.ask("addresses"), r"(?m)^eth3 10\.98\.0\.15/24$")
 
     t.assertEqual(len(machine.said("tinyboot: app: started")), 1)
     machine.powered_off()

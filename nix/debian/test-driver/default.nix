@@ -101,10 +101,11 @@ let
         cp "$program" $out/bin/nixos-test-driver
       '';
 
-  # The same by hand: state of its own, and what goes wrong can be looked at.
+  # The same by hand: in a directory of its own, which stays to be looked at.
   driverInteractive = writeShellScriptBin "nixos-test-driver" ''
     TMPDIR=$(mktemp -d)
     export TMPDIR
+    cd "$TMPDIR"
     echo "The machines' state is in $TMPDIR." >&2
     exec ${driver}/bin/nixos-test-driver "$@"
   '';
