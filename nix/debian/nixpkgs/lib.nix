@@ -355,78 +355,15 @@ let
     };
 
     # sources
-    cleanSourceFilter =
-      name: _:
-      !(
-        elem (baseNameOf name) [
-          ".git"
-          ".svn"
-          "target"
-        ]
-        || hasSuffix "~" name
-        || hasPrefix "result" (baseNameOf name)
-      );
-    cleanSourceWith =
-      {
-        src,
-        filter ? _: _: true,
-        name ? null,
-      }:
-      let
-        nested = src ? _isLibCleanSourceWith;
-        origSrc = if nested then src.origSrc else src;
-        filter' = if nested then path: type: filter path type && src.filter path type else filter;
-        name' =
-          if name != null then
-            name
-          else if nested then
-            src.name
-          else
-            "source";
-      in
-      {
-        inherit origSrc;
-        filter = filter';
-        name = name';
-        outPath = builtins.path {
-          filter = filter';
-          path = origSrc;
-          name = name';
-        };
-        _isLibCleanSourceWith = true;
-      };
-    cleanSource =
-      src:
-      cleanSourceWith {
-        inherit src;
-        filter = cleanSourceFilter;
-      };
-    sourceByRegex =
-      src: regexes:
-      let
-        nested = src ? _isLibCleanSourceWith;
-        root = toString (if nested then src.origSrc else src);
-      in
-      cleanSourceWith {
-        inherit src;
-        filter = path: _: any (re: match re (removePrefix (root + "/") path) != null) regexes;
-      };
-    sourceFilesBySuffices =
-      src: suffixes:
-      cleanSourceWith {
-        inherit src;
-        filter = path: type: type == "directory" || any (s: hasSuffix s path) suffixes;
-      };
+    sources = import ./sources.nix { inherit lib; };
+    inherit (sources)
+      cleanSource
+      cleanSourceFilter
+      cleanSourceWith
+      sourceByRegex
+      sourceFilesBySuffices
+      ;
     fileset = import ./fileset.nix { inherit lib; };
-    sources = {
-      inherit
-        cleanSource
-        cleanSourceWith
-        cleanSourceFilter
-        sourceByRegex
-        sourceFilesBySuffices
-        ;
-    };
     pathIsDirectory = path: builtins.pathExists "${toString path}/.";
     filesystem = { inherit pathIsDirectory; };
 
