@@ -40,6 +40,13 @@ let
     "examples/hello"
   ] { cargoExtraArgs = "--offline --package hello"; };
 
+  guest = rust.environment // {
+    pname = "probe";
+    inherit (release) version;
+    src = ../vm-tests/guest;
+    cargoExtraArgs = "--locked";
+  };
+
   # Alone, since all of BusyBox would take the place of the build's own tools.
   udhcpd = runCommand "udhcpd" { } ''
     mkdir -p $out/bin
@@ -114,5 +121,11 @@ in
     description = "PID 1 of a machine that is one program";
   };
   hello = executable hello "hello" { description = "A machine that says what it is"; };
-  checks = checksOf runtime "runtime" // checksOf hello "hello";
+  checks =
+    checksOf runtime "runtime"
+    // checksOf hello "hello"
+    // {
+      # The program of the VM tests has no tests of its own.
+      inherit (checksOf guest "guest") guest-clippy guest-fmt;
+    };
 }
