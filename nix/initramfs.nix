@@ -71,8 +71,8 @@ runCommand "${name}-initramfs"
       }/store-paths
     ''
     + ''
-      # Store paths are read-only to protect the store; the machine's files have their owner's ordinary rights.
-      chmod -R u+w root
+      # Neither the store's protection against writing nor the builder's umask is the machine's matter.
+      chmod -R u=rwX,go=rX root
       find root -exec touch --no-dereference --date=@1 {} +
       mkdir -p $out
       # The kernel allocates the whole dictionary to unpack: enough to find what init and app have in common, not more.

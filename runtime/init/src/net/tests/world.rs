@@ -265,6 +265,9 @@ impl World {
                 "--no-daemon",
                 "--conf-file=/dev/null",
                 "--pid-file",
+                // Root of this namespace: a build's sandbox need not have another user.
+                "--user=root",
+                "--group=root",
                 "--port=0",
                 "--no-ping",
                 "--dhcp-authoritative",
