@@ -94,14 +94,16 @@ pub async fn fetch(machine: Machine, url: String) {
 
 /// The status code and the length of the page.
 fn get(url: &str) -> Result<(u16, usize), Error> {
-    let tls = TlsConfig::builder()
-        .root_certs(certificates()?)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build();
-    let config = Agent::config_builder()
+    let mut config = Agent::config_builder()
         .timeout_global(Some(ATTEMPT))
-        .http_status_as_error(false)
-        .tls_config(tls);
+        .http_status_as_error(false);
+    if url.starts_with("https://") {
+        let tls = TlsConfig::builder()
+            .root_certs(certificates()?)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        config = config.tls_config(tls);
+    }
     let failed = |source| Error::Http {
         url: url.to_owned(),
         source,

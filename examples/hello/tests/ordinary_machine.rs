@@ -1,9 +1,10 @@
 //! The program as a user of an ordinary machine runs it: a process, a port, Ctrl-C.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, ErrorKind, Lines, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +14,7 @@ const SOON: Duration = Duration::from_secs(30);
 
 struct Hello {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: Receiver<String>,
     port: u16,
 }
 
@@ -29,7 +30,14 @@ impl Hello {
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        // By a thread, since a pipe cannot be read with a bound.
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in output.lines() {
+                let _ = sender.send(line.unwrap());
+            }
+        });
         let mut hello = Self {
             child,
             lines,
@@ -43,10 +51,15 @@ impl Hello {
 
     /// The next line that begins so.
     fn wait_for(&mut self, begin: &str) -> String {
-        let mut lines = self.lines.by_ref().map(Result::unwrap);
-        lines
-            .find(|line| line.starts_with(begin))
-            .unwrap_or_else(|| panic!("the program says {begin:?}"))
+        loop {
+            let line = self
+                .lines
+                .recv_timeout(SOON)
+                .unwrap_or_else(|error| panic!("the program did not say {begin:?}: {error}"));
+            if line.starts_with(begin) {
+                return line;
+            }
+        }
     }
 
     fn connect(&self) -> TcpStream {
@@ -71,7 +84,16 @@ impl Hello {
 
     /// What it says to its end, and how it ends.
     fn end(mut self) -> (Vec<String>, ExitStatus) {
-        let lines = self.lines.by_ref().map(Result::unwrap).collect();
+        let mut lines = Vec::new();
+        loop {
+            match self.lines.recv_timeout(SOON) {
+                Ok(line) => lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("the program did not end; it said {lines:?}")
+                }
+            }
+        }
         (lines, self.child.wait().unwrap())
     }
 }
@@ -202,7 +224,16 @@ fn a_download_that_hangs_does_not_hold_up_the_end() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
     let hello = Hello::start(&[("HELLO_URL", &url)]);
-    let (_client, _) = silent.accept().unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let begin = Instant::now();
+    let _client = loop {
+        match silent.accept() {
+            Ok((client, _)) => break client,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+        }
+        assert!(begin.elapsed() < SOON, "the program did not connect");
+        std::thread::yield_now();
+    };
     let begin = Instant::now();
     hello.stop(Signal::SIGTERM);
     let (lines, status) = hello.end();
