@@ -4,8 +4,8 @@
   runCommand,
   nixfmt,
   runtime,
+  reproducible,
   callPackage,
-  tinyboot,
 }:
 let
   # callPackage adds functions that override its result: they are no checks.
@@ -18,7 +18,7 @@ in
 runtime.checks
 // prefix "vm" (callPackage ../vm-tests { })
 // prefix "bad-input" (callPackage ./bad-input.nix { })
-// prefix "reproducible" (callPackage ./reproducible.nix { inherit tinyboot; })
+// prefix "reproducible" reproducible
 // {
   nix-fmt = runCommand "nix-fmt" { nativeBuildInputs = [ nixfmt ]; } ''
     find ${

@@ -24,7 +24,7 @@ let
     mkRunner = self.callPackage ./vm.nix { };
     mkImage = self.callPackage ./mk-image.nix { };
 
-    longChecks = (self.callPackage ./reproducible.nix { tinyboot = self; }).long;
+    reproducible = self.callPackage ./reproducible.nix { tinyboot = self; };
 
     image = self.mkImage {
       name = "hello";
@@ -74,16 +74,14 @@ in
         pkgs.writeShellApplication {
           name = "check-long";
           text = lib.concatStrings (
-            lib.mapAttrsToList (name: check: "echo ${name}: passed, ${check}\n") tinyboot.longChecks
+            lib.mapAttrsToList (name: check: "echo ${name}: passed, ${check}\n") tinyboot.reproducible.long
           );
         }
       );
     };
   };
 
-  checks = lib.filterAttrs (_: lib.isDerivation) (
-    tinyboot.callPackage ./checks.nix { inherit tinyboot; }
-  );
+  checks = lib.filterAttrs (_: lib.isDerivation) (tinyboot.callPackage ./checks.nix { });
 
   devShells.default = pkgs.mkShell {
     inputsFrom = [ tinyboot.init ];

@@ -34,7 +34,6 @@ runCommand "${name}-initramfs"
     ];
     settings = builtins.toJSON settings;
     passAsFile = [ "settings" ];
-    passthru.file = "initramfs";
   }
   (
     ''

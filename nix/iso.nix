@@ -1,5 +1,5 @@
 # The bootable medium: an ISO 9660 file system with the image's files, and a FAT image with the UKI, which UEFI finds by
-# El Torito on a disc and by the partition table on a disk. Made without root or loop devices.
+# El Torito. Made without root or loop devices.
 {
   lib,
   runCommand,

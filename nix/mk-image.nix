@@ -144,7 +144,6 @@ else
     settings = initSettings;
     isoFile = "${iso}/${iso.file}";
     vm = mkRunner {
-      inherit name;
-      inherit iso;
+      inherit name iso;
     };
   }

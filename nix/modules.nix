@@ -33,7 +33,6 @@ runCommand "${name}-modules"
       kmod
       stdenv.cc.bintools
     ];
-    passthru = { inherit modules; };
   }
   (
     ''

@@ -54,26 +54,18 @@ let
   '';
 
   executable =
-    common: pname: meta:
-    let
-      alone = common // {
+    common: pname: description:
+    rust.buildApp (
+      common
+      // {
         inherit pname;
         # With the features that this program needs, not those of its neighbours.
         cargoExtraArgs = "--offline --package ${pname}";
-        # The tests are checks of their own, in a profile that builds quickly.
-        doCheck = false;
-      };
-    in
-    craneLib.buildPackage (
-      alone
-      // {
-        cargoArtifacts = craneLib.buildDepsOnly alone;
         meta = {
+          inherit description;
           license = lib.licenses.mit;
-          mainProgram = pname;
           platforms = lib.platforms.linux;
-        }
-        // meta;
+        };
       }
     );
 
@@ -117,10 +109,8 @@ let
     };
 in
 {
-  init = executable runtime "tinyboot-init" {
-    description = "PID 1 of a machine that is one program";
-  };
-  hello = executable hello "hello" { description = "A machine that says what it is"; };
+  init = executable runtime "tinyboot-init" "PID 1 of a machine that is one program";
+  hello = executable hello "hello" "A machine that says what it is";
   checks =
     checksOf runtime "runtime"
     // checksOf hello "hello"

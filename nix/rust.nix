@@ -47,9 +47,9 @@ in
       common =
         environment
         // {
-          version = "0.1.0";
           cargoExtraArgs = "--locked --package ${pname}";
           CARGO_PROFILE = profile;
+          # Tests are checks of their own, in a profile that builds quickly.
           doCheck = false;
         }
         // removeAttrs args [ "profile" ];
