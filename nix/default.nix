@@ -20,6 +20,7 @@ let
     mkModules = self.callPackage ./modules.nix { };
     mkInitramfs = self.callPackage ./initramfs.nix { };
     mkUki = self.callPackage ./uki.nix { };
+    mkBios = self.callPackage ./bios { };
     mkIso = self.callPackage ./iso.nix { };
     mkRunner = self.callPackage ./vm.nix { };
     mkImage = self.callPackage ./mk-image.nix { };
