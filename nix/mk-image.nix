@@ -32,6 +32,8 @@ in
   command       or a command line as a list: any program, whose closure comes along in memory
   files         attribute set of path -> store path, readable under /iso
   hardware      a profile of hardware.nix, or a list of module names
+  kernel        "virtual", the small one, or "generic", for hardware and for every hypervisor; without it, what the
+                profile needs, and "virtual" for a list of modules
   settings      init's settings, see settings.nix
   kernelParams  list of further kernel parameters; the kernel is not rebuilt
   kernelConfig  list of further configuration fragments; the kernel is rebuilt
@@ -46,6 +48,7 @@ in
   command ? null,
   files ? { },
   hardware ? "virtio",
+  kernel ? null,
   settings ? { },
   kernelParams ? [ ],
   kernelConfig ? [ ],
@@ -59,6 +62,7 @@ let
       command
       files
       hardware
+      kernel
       settings
       kernelParams
       kernelConfig
@@ -97,10 +101,22 @@ let
     };
   };
 
-  kernel = mkKernel kernelConfig;
+  profile =
+    if lib.isList hardware then
+      {
+        kernel = "virtual";
+        modules = hardware;
+      }
+    else
+      profiles.${hardware};
+  linux = mkKernel {
+    kernel = if kernel != null then kernel else profile.kernel;
+    extraFragments = kernelConfig;
+  };
   modules = mkModules {
-    inherit name kernel;
-    modules = if lib.isList hardware then hardware else profiles.${hardware};
+    inherit name;
+    inherit (profile) modules;
+    kernel = linux;
   };
   initramfs = mkInitramfs {
     inherit name modules;
@@ -109,7 +125,8 @@ let
     settings = initSettings;
   };
   uki = mkUki {
-    inherit name kernel initramfs;
+    inherit name initramfs;
+    kernel = linux;
     commandLine = lib.concatStringsSep " " (
       [
         "console=tty0"
@@ -139,8 +156,8 @@ else
       uki
       initramfs
       modules
-      kernel
       ;
+    kernel = linux;
     settings = initSettings;
     isoFile = "${iso}/${iso.file}";
     vm = mkRunner {
