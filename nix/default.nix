@@ -28,6 +28,8 @@ let
     mkBios = self.callPackage ./bios { };
     mkIso = self.callPackage ./iso.nix { };
     mkRunner = self.callPackage ./vm.nix { };
+    mkSbom = self.callPackage ./sbom { };
+    mkSizeReport = self.callPackage ./size-report { };
     mkImage = self.callPackage ./mk-image.nix { };
 
     mkTest = self.callPackage ../vm-tests/lib/mk-test.nix { };
@@ -71,6 +73,8 @@ in
       uki
       initramfs
       modules
+      sbom
+      sizeReport
       ;
   };
 

@@ -33,7 +33,10 @@ runCommand "${name}-iso"
     ];
     # mtools and xorriso take every date from it; FAT has none before 1980.
     SOURCE_DATE_EPOCH = 315532800;
-    passthru.file = "${name}.iso";
+    passthru = {
+      file = "${name}.iso";
+      inherit bios;
+    };
     meta.description = "Bootable ISO image of ${name}";
   }
   ''

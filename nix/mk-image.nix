@@ -8,6 +8,8 @@
   mkUki,
   mkIso,
   mkRunner,
+  mkSbom,
+  mkSizeReport,
 }:
 let
   release = import ./release.nix;
@@ -24,7 +26,7 @@ in
 /*
   Makes a bootable image of a program.
 
-  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, modules, vm, settings }
+  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, modules, vm, sbom, sizeReport, settings }
 
   name          names the files, the volume and, unless DHCP or a setting says otherwise, the host
   app           a package whose main program is a static executable
@@ -69,18 +71,15 @@ let
       ;
   };
 
-  program =
-    if command != null then
-      null
-    else if src != null then
-      lib.getExe (
-        rust.buildApp {
-          inherit src;
-          pname = (lib.importTOML (src + "/Cargo.toml")).package.name;
-        }
-      )
+  package =
+    if src != null then
+      rust.buildApp {
+        inherit src;
+        pname = (lib.importTOML (src + "/Cargo.toml")).package.name;
+      }
     else
-      lib.getExe app;
+      app;
+  program = if command != null then null else lib.getExe package;
   commandLine =
     if program == null then
       map toString command
@@ -162,5 +161,20 @@ else
     isoFile = "${iso}/${iso.file}";
     vm = mkRunner {
       inherit name iso;
+    };
+    sbom = mkSbom {
+      inherit name;
+      kernel = linux;
+      programs = lib.optional (package != null) package;
+    };
+    sizeReport = mkSizeReport {
+      inherit
+        name
+        iso
+        uki
+        initramfs
+        files
+        ;
+      kernel = linux;
     };
   }

@@ -22,6 +22,27 @@ let
       export CARGO_BUILD_RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$buildTop=/build"
     '';
   };
+
+  # The crates that are linked into a program: `crates`, a line for each with name, version, licence and source, and the
+  # lock file with their checksums.
+  cratesOf =
+    common:
+    craneLib.mkCargoDerivation (
+      removeAttrs common [ "buildInputs" ]
+      // {
+        pnameSuffix = "-crates";
+        cargoArtifacts = null;
+        doInstallCargoArtifacts = false;
+        buildPhaseCargoCommand = ''
+          cargo tree --offline --locked --package ${common.pname} --target $CARGO_BUILD_TARGET --edges normal \
+            --prefix none --no-dedupe --format '{p}|{l}|{r}' | LC_ALL=C sort --unique > crates
+        '';
+        installPhaseCommand = ''
+          mkdir -p $out
+          cp crates Cargo.lock $out/
+        '';
+      }
+    );
 in
 {
   inherit environment;
@@ -58,6 +79,10 @@ in
       common
       // {
         cargoArtifacts = craneLib.buildDepsOnly common;
+        passthru = {
+          crates = cratesOf common;
+        }
+        // args.passthru or { };
         meta = {
           mainProgram = pname;
         }

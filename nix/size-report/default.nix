@@ -1,0 +1,43 @@
+# What takes the bytes of an image, as text and as a picture.
+{
+  runCommand,
+  stdenv,
+  python3,
+  cpio,
+  xz,
+}:
+# Type: mkSizeReport :: { name, iso, uki, kernel, initramfs, files } -> derivation with `report.txt` and `report.svg`
+{
+  name,
+  iso,
+  uki,
+  kernel,
+  initramfs,
+  files,
+}:
+runCommand "${name}-size-report"
+  {
+    nativeBuildInputs = [
+      python3
+      cpio
+      xz
+    ];
+    description = builtins.toJSON {
+      inherit name;
+      iso = "${iso}/${iso.file}";
+      uki = "${uki}/${uki.file}";
+      kernel = "${kernel}/${stdenv.hostPlatform.linux-kernel.target}";
+      initramfs = "${initramfs}/initramfs";
+      bios = "${iso.bios}/bios.img";
+      files = map (file: "${file}") (builtins.attrValues files);
+      tree = "tree";
+    };
+    passAsFile = [ "description" ];
+    meta.description = "What takes the bytes of ${name}";
+  }
+  ''
+    mkdir -p $out tree
+    (cd tree && xz --decompress --stdout ${initramfs}/initramfs | cpio --quiet --extract --make-directories --no-absolute-filenames)
+    python3 ${./report.py} "$descriptionPath" "$out"
+    cat $out/report.txt
+  ''
