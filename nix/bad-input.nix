@@ -4,6 +4,7 @@
   runCommand,
 
   mkImage,
+  mkClosure,
   mkInitramfs,
   mkModules,
   mkIso,
@@ -22,6 +23,7 @@ let
     app = hello;
     src = null;
     command = null;
+    closureIn = "iso";
     files = { };
     hardware = "virtio";
     settings = { };
@@ -58,6 +60,34 @@ let
     {
       change.command = [ "x" ];
       sentence = "One of `app`, `src` and `command` must be given for the image \"good\", but there are `app` and `command`.";
+    }
+    {
+      change = {
+        app = null;
+        command = [
+          "${hello}/bin/hello"
+          3
+        ];
+      };
+      sentence = "A word of the command of the image \"good\" must be a string, a path or a package, but is 3.";
+    }
+    {
+      change = {
+        app = null;
+        command = "caddy";
+      };
+      sentence = "The command of the image \"good\" must be a list of at least one word, but is \"caddy\".";
+    }
+    {
+      change = {
+        app = null;
+        command = [ "caddy" ];
+      };
+      sentence = "The command of the image \"good\" must begin with a program of the Nix store, such as \"\${pkgs.caddy}/bin/caddy\", but begins with \"caddy\".";
+    }
+    {
+      change.closureIn = "disk";
+      sentence = "The place of the closure, `closureIn`, of the image \"good\" must be \"iso\" or \"memory\", but is \"disk\".";
     }
     {
       change.app = "hello";
@@ -106,7 +136,19 @@ let
         touch $out
       '';
     });
-  directory = runCommand "not-an-app" { } "mkdir -p $out/bin/app; echo text > $out/bin/text";
+  directory = runCommand "not-an-app" { } ''
+    mkdir -p $out/bin/app
+    echo text > $out/bin/text
+    echo '#!/usr/bin/env python3' > $out/bin/script
+    chmod +x $out/bin/script
+  '';
+  closureOf =
+    file:
+    mkClosure {
+      name = "bad";
+      command = [ "${directory}/bin/${file}" ];
+      settings = { };
+    };
   initramfsOf =
     app:
     mkInitramfs {
@@ -158,6 +200,18 @@ in
 
   app-not-executable = fails "The app of the image \"bad\", \"${directory}/bin/text\", is not an executable file." (
     initramfsOf "${directory}/bin/text"
+  );
+
+  missing-program = fails "The program of the image \"bad\", \"${directory}/bin/none\", does not exist." (
+    closureOf "none"
+  );
+
+  program-not-executable = fails "The program of the image \"bad\", \"${directory}/bin/text\", is not an executable file." (
+    closureOf "text"
+  );
+
+  program-without-interpreter = fails "The program of the image \"bad\", \"${directory}/bin/script\", is a script for \"/usr/bin/env\", which the machine does not have: put a program of the Nix store in front." (
+    closureOf "script"
   );
 
   missing-file =

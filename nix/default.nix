@@ -18,6 +18,7 @@ let
     kernel = self.mkKernel [ ];
 
     mkModules = self.callPackage ./modules.nix { };
+    mkClosure = self.callPackage ./closure.nix { };
     mkInitramfs = self.callPackage ./initramfs.nix { };
     mkUki = self.callPackage ./uki.nix { };
     mkIso = self.callPackage ./iso.nix { };

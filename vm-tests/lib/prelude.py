@@ -189,6 +189,15 @@ class Guest(Vm):
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
+    def fetch(self, path: str) -> str:
+        """What a web server on port 8080 of the guest answers; nothing while there is none."""
+        assert self.running(), f"{self.name} ended before it answered"
+        try:
+            with DIRECT.open(f"http://127.0.0.1:{self.port}{path}", timeout=SOON) as answer:
+                return str(answer.read().decode())
+        except (OSError, urllib.error.URLError):
+            return ""
+
     def asked(self, command: str, regex: str, seconds: int = SOON) -> None:
         """Has the probe do a command again and again until its words have the regular expression in them."""
         self.until(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -90,11 +90,18 @@ impl Default for Network {
 pub struct Storage {
     /// Seconds that the app's start waits for storage at most.
     pub deadline: u32,
+    /// A path below `/nix/store` that the app cannot do without, when its closure lies on the image's medium: only a
+    /// medium that has it is taken for `/iso`, its `nix/store` is `/nix/store` too, and the app waits for it without a
+    /// deadline.
+    pub closure: Option<PathBuf>,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { deadline: 5 }
+        Self {
+            deadline: 5,
+            closure: None,
+        }
     }
 }
 

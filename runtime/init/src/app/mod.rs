@@ -85,7 +85,14 @@ pub async fn supervise(
         .until_stop(ready::wait(settings, &board, drivers))
         .await;
     let mut policy = Policy::default();
-    while supervisor.stop.is_none() {
+    loop {
+        // Also before it is started again: the medium may have been taken away.
+        supervisor
+            .until_stop(ready::closure(settings, &board))
+            .await;
+        if supervisor.stop.is_some() {
+            break;
+        }
         let (ran, reason) = supervisor.run().await;
         if supervisor.stop.is_none() {
             supervisor.follow(&mut policy, ran, &reason).await;
