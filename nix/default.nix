@@ -21,6 +21,7 @@ let
     mkClosure = self.callPackage ./closure.nix { };
     mkInitramfs = self.callPackage ./initramfs.nix { };
     mkUki = self.callPackage ./uki.nix { };
+    mkBios = self.callPackage ./bios { };
     mkIso = self.callPackage ./iso.nix { };
     mkRunner = self.callPackage ./vm.nix { };
     mkImage = self.callPackage ./mk-image.nix { };

@@ -1,11 +1,13 @@
-# The bootable medium: an ISO 9660 file system with the image's files, and a FAT image with the UKI, which UEFI finds by
-# El Torito. Made without root or loop devices.
+# The bootable medium: an ISO 9660 file system with the image's files, and a FAT image with the UKI. UEFI and BIOS find what
+# they start by El Torito on a disc, and by partition table and master boot record on a disk that the medium was written to.
+# Made without root or loop devices.
 {
   lib,
   runCommand,
   xorriso,
   mtools,
   dosfstools,
+  mkBios,
 }:
 /*
   Type: mkIso :: { name, uki, files, closure ? null, volumeId } -> derivation with the file `<name>.iso`
@@ -21,6 +23,9 @@
   closure ? null,
   volumeId,
 }:
+let
+  bios = mkBios { inherit name uki; };
+in
 runCommand "${name}-iso"
   {
     nativeBuildInputs = [
@@ -37,11 +42,11 @@ runCommand "${name}-iso"
     export LC_ALL=C TZ=UTC
     mkdir -p $out tree
 
-    # FAT as small as its content allows: one table, a root directory of one sector.
+    # FAT as small as its content and a signature of it allow: one table, a root directory of one sector.
     uki=${uki}/${uki.file}
     size=$(stat --format=%s "$uki")
     cluster=4096
-    clusters=$(((size + cluster - 1) / cluster + 2))
+    clusters=$(((size + 32768 + cluster - 1) / cluster + 2))
     if [ $clusters -lt 4000 ]; then bits=12; elif [ $clusters -lt 65000 ]; then bits=16; else bits=32; fi
     sectors=$((1 + (clusters * bits / 8 + 511) / 512 + 1 + 1 + clusters * cluster / 512))
     # FAT32 has more reserved sectors and keeps its root directory in a cluster.
@@ -52,6 +57,9 @@ runCommand "${name}-iso"
     mkfs.vfat $options tree/efi.img
     mmd -i tree/efi.img ::/EFI ::/EFI/BOOT
     mcopy -i tree/efi.img "$uki" ::/EFI/BOOT/BOOTX64.EFI
+
+    cp ${bios}/bios.img tree/bios.img
+    chmod u+w tree/bios.img
 
     ${lib.concatStrings (
       lib.mapAttrsToList (path: source: ''
@@ -72,7 +80,8 @@ runCommand "${name}-iso"
     xorriso -as mkisofs -quiet \
       -volid ${volumeId} -preparer TINYBOOT -publisher TINYBOOT -appid TINYBOOT \
       -no-pad -rational-rock -joliet -joliet-long \
-      -e efi.img -no-emul-boot -isohybrid-gpt-basdat \
+      -b bios.img -no-emul-boot -boot-load-size 4 -boot-info-table --grub2-boot-info --grub2-mbr ${bios}/mbr.img \
+      -eltorito-alt-boot -e efi.img -no-emul-boot -isohybrid-gpt-basdat \
       --modification-date=1980010100000000 --gpt_disk_guid 74696e79-626f-4f74-8000-000000000001 \
       -output "$out/${name}.iso" tree
   ''

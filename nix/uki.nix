@@ -31,7 +31,10 @@ runCommand "${name}-uki"
       "commandLine"
       "osRelease"
     ];
-    passthru.file = "${name}.efi";
+    passthru = {
+      file = "${name}.efi";
+      inherit commandLine;
+    };
   }
   ''
     mkdir -p $out

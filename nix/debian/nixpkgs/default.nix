@@ -61,6 +61,7 @@ let
       "systemd"
       "OVMF"
       "cacert"
+      "grub2"
       "busybox"
       "qemu"
     ])
@@ -168,6 +169,7 @@ let
       OVMF
       systemd
       cacert
+      grub2
       libfaketime
       busybox
       ;

@@ -9,6 +9,7 @@ let
   boot = debian "systemd" { };
   certificates = debian "cacert" { };
   faketime = debian "libfaketime" { };
+  grub = debian "grub2" { };
   busyboxTree = debian "busybox" { };
 in
 {
@@ -41,6 +42,12 @@ in
   cacert = runCommand "cacert-${certificates.version}" { } ''
     mkdir -p $out/etc/ssl/certs
     find ${certificates}/usr/share/ca-certificates -name '*.crt' | LC_ALL=C sort | xargs cat > $out/etc/ssl/certs/ca-bundle.crt
+  '';
+  # nixpkgs' package of this name is GRUB for BIOS.
+  grub2 = runCommand "grub-${grub.version}" { } ''
+    mkdir -p $out/lib
+    ln -s ${grub}/bin $out/bin
+    ln -s ${grub}/usr/lib/grub $out/lib/grub
   '';
   libfaketime = runCommand "libfaketime-${faketime.version}" { } ''
     mkdir -p $out/lib
