@@ -58,7 +58,7 @@ let
       sentence = "One of `app`, `src` and `command` must be given for the image \"good\", but there is none.";
     }
     {
-      change.command = [ "x" ];
+      change.command = [ hello ];
       sentence = "One of `app`, `src` and `command` must be given for the image \"good\", but there are `app` and `command`.";
     }
     {
