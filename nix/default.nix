@@ -1,5 +1,9 @@
-# Everything of one system: the package set `pkgs` and crane in, the flake's outputs for that system out.
-{ pkgs, crane }:
+# Everything of one system: the package set `pkgs`, crane and the flake itself in, the flake's outputs for that system out.
+{
+  pkgs,
+  crane,
+  flake,
+}:
 let
   inherit (pkgs) lib;
 
@@ -26,6 +30,10 @@ let
     mkRunner = self.callPackage ./vm.nix { };
     mkImage = self.callPackage ./mk-image.nix { };
 
+    mkTest = self.callPackage ../vm-tests/lib/mk-test.nix { };
+    # The machine at the other end of a test's wires.
+    peer = self.callPackage ../vm-tests/lib/peer.nix { };
+
     reproducible = self.callPackage ./reproducible.nix { tinyboot = self; };
 
     image = self.mkImage {
@@ -47,8 +55,10 @@ let
   inherit (tinyboot) image;
 in
 {
+  inherit pkgs;
+
   lib = {
-    inherit (tinyboot) mkImage;
+    inherit (tinyboot) mkImage mkTest;
     mkApp = tinyboot.rust.buildApp;
   };
 
@@ -83,7 +93,9 @@ in
     };
   };
 
-  checks = lib.filterAttrs (_: lib.isDerivation) (tinyboot.callPackage ./checks.nix { });
+  checks = lib.filterAttrs (_: lib.isDerivation) (
+    tinyboot.callPackage ./checks.nix { inherit flake; }
+  );
 
   devShells.default = pkgs.mkShell {
     inputsFrom = [ tinyboot.init ];
