@@ -46,6 +46,10 @@ let
       sentence = "The setting \"app.gracePeriod\" of the image \"good\" must be a number of seconds from 1 to 86400, but is -1.";
     }
     {
+      change.settings.app.links."/iso/sh" = "/app/sh";
+      sentence = "The setting \"app.links\" of the image \"good\" must be an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths, but is { \"/iso/sh\" = \"/app/sh\"; }.";
+    }
+    {
       change.settings.app.onExit = "explode";
       sentence = "The setting \"app.onExit\" of the image \"good\" must be \"reboot\", \"restart\" or \"poweroff\", but is \"explode\".";
     }
@@ -210,7 +214,7 @@ in
     closureOf "text"
   );
 
-  program-without-interpreter = fails "The program of the image \"bad\", \"${directory}/bin/script\", is a script for \"/usr/bin/env\", which the machine does not have: put a program of the Nix store in front." (
+  program-without-interpreter = fails "The program of the image \"bad\", \"${directory}/bin/script\", is a script for \"/usr/bin/env\", which the machine does not have: put a program of the Nix store in front, or name it in `settings.app.links`." (
     closureOf "script"
   );
 

@@ -7,15 +7,17 @@
   binutils,
 }:
 /*
-  Type: mkClosure :: { name, command, settings } -> derivation with the file `store-paths`, a path a line, sorted
+  Type: mkClosure :: { name, command, provided ? [ ], settings } -> derivation with the file `store-paths`, a path a line, sorted
 
   name      the image's name, for messages
   command   the command line; its first word is checked: an executable file of the store, that the machine can start
+  provided  paths outside of the store that the machine has
   settings  attribute set of strings: init's settings, with the command in them
 */
 {
   name,
   command,
+  provided ? [ ],
   settings,
 }:
 let
@@ -39,9 +41,11 @@ runCommand "${name}-closure" { nativeBuildInputs = [ binutils ]; } (
       what="needs the loader"
     fi
     case $interpreter in
-      "" | ${builtins.storeDir}/*) ;;
+      "" | ${builtins.storeDir}/*${
+        lib.concatMapStrings (path: " | ${lib.escapeShellArg path}") provided
+      }) ;;
       *)
-        echo ${lib.escapeShellArg of}" $what \"$interpreter\", which the machine does not have: put a program of the Nix store in front." >&2
+        echo ${lib.escapeShellArg of}" $what \"$interpreter\", which the machine does not have: put a program of the Nix store in front, or name it in `settings.app.links`." >&2
         exit 1
         ;;
     esac

@@ -86,7 +86,10 @@ let
       # A package stands for its main program.
       [
         (
-          if lib.isDerivation (lib.head command) then lib.getExe (lib.head command) else "${lib.head command}"
+          if (lib.head command) ? meta.mainProgram then
+            lib.getExe (lib.head command)
+          else
+            "${lib.head command}"
         )
       ]
       ++ map (word: "${word}") (lib.tail command)
@@ -101,18 +104,25 @@ let
     builtins.toJSON [
       words
       userSettings.app.environment
+      userSettings.app.links
     ]
   );
   closure = mkClosure {
     inherit name;
     command = words;
+    provided = lib.attrNames userSettings.app.links;
     settings = initSettings;
   };
   initSettings = {
     inherit name volumeId;
     app = {
       command = words;
-      inherit (userSettings.app) environment gracePeriod onExit;
+      inherit (userSettings.app)
+        environment
+        links
+        gracePeriod
+        onExit
+        ;
     };
     inherit (userSettings) network;
     storage =

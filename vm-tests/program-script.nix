@@ -4,18 +4,24 @@
   mkTest,
   mkImage,
   python3,
+  busybox,
   writeText,
+  writeScript,
 }:
 let
-  script = writeText "serve.py" ''
-    import functools, http.server
+  script = writeScript "serve.py" ''
+    #!/usr/bin/env python3
+    import functools, http.server, subprocess
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def do_GET(self):
-            if self.path != "/memory":
+            if self.path == "/memory":
+                with open("/proc/meminfo", "rb") as file:
+                    body = file.read()
+            elif self.path == "/shell":
+                body = subprocess.check_output("echo from the shell", shell=True)
+            else:
                 return super().do_GET()
-            with open("/proc/meminfo", "rb") as file:
-                body = file.read()
             self.send_response(200)
             self.end_headers()
             self.wfile.write(body)
@@ -28,11 +34,15 @@ let
     mkImage {
       name = "python-${closureIn}";
       inherit closureIn;
-      command = [
-        "${python3}/bin/python3"
-        "-u"
-        script
-      ];
+      # As its author wrote it, with what it expects to find.
+      command = [ script ];
+      settings.app = {
+        environment.PATH = "${python3}/bin";
+        links = {
+          "/bin/sh" = "${busybox}/bin/sh";
+          "/usr/bin/env" = "${busybox}/bin/env";
+        };
+      };
       files."page.txt" = writeText "page.txt" "This lies on the medium.\n";
     };
 in
@@ -49,6 +59,7 @@ mkTest {
         machine.start()
         with subtest(f"a script in Python serves a file of the medium, its closure in: {name}"):
             machine.until("an answer", lambda: machine.fetch("/page.txt") == "This lies on the medium.\n", BOOT)
+            t.assertEqual(machine.fetch("/shell"), "from the shell\n")
         memory = machine.fetch("/memory")
         match = re.search(r"(?m)^MemAvailable: +(\d+) kB$", memory)
         assert match, memory

@@ -35,6 +35,8 @@ pub struct App {
     pub command: Vec<String>,
     /// Environment, besides what the contract gives.
     pub environment: BTreeMap<String, String>,
+    /// Symbolic links to make before it starts, by their path: what it wants to find outside of the store.
+    pub links: BTreeMap<PathBuf, PathBuf>,
     /// Seconds between SIGTERM and SIGKILL.
     pub grace_period: u32,
     /// What follows when the app ends by itself.
@@ -46,6 +48,7 @@ impl Default for App {
         Self {
             command: Vec::new(),
             environment: BTreeMap::new(),
+            links: BTreeMap::new(),
             grace_period: 10,
             on_exit: OnExit::Reboot,
         }
