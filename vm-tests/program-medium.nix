@@ -16,6 +16,7 @@ let
     echo deep > $out/a/b/c/d/e/f/g/h/i/j/k/l/m/deep.txt
     echo lower > $out/name; echo upper > $out/NAME; echo Ünïcødé > $out/Ünïcødé
     echo long > $out/$(printf '%0200d' 0)-with-a-long-name; echo long > $out/$(printf '%0200d' 0)-with-another
+    echo longest > $out/$(printf '%0253d' 0)
     printf '#!${probe}/bin/probe\n' > $out/executable; chmod +x $out/executable
     : > $out/nothing
     head --bytes=300001 /dev/zero | tr '\0' x > $out/large
