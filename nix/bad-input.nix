@@ -47,7 +47,7 @@ let
     }
     {
       change.settings.app.links."/iso/sh" = "/app/sh";
-      sentence = "The setting \"app.links\" of the image \"good\" must be an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths, but is { \"/iso/sh\" = \"/app/sh\"; }.";
+      sentence = "The setting \"app.links\" of the image \"good\" must be an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths, but is ";
     }
     {
       change.settings.app.onExit = "explode";

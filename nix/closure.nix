@@ -45,7 +45,7 @@ runCommand "${name}-closure" { nativeBuildInputs = [ binutils ]; } (
         lib.concatMapStrings (path: " | ${lib.escapeShellArg path}") provided
       }) ;;
       *)
-        echo ${lib.escapeShellArg of}" $what \"$interpreter\", which the machine does not have: put a program of the Nix store in front, or name it in `settings.app.links`." >&2
+        echo ${lib.escapeShellArg of}" $what \"$interpreter\""${lib.escapeShellArg ", which the machine does not have: put a program of the Nix store in front, or name it in `settings.app.links`."} >&2
         exit 1
         ;;
     esac
