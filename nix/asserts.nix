@@ -13,6 +13,7 @@
   closureIn,
   files,
   hardware,
+  kernel,
   settings,
   kernelParams,
   kernelConfig,
@@ -101,6 +102,13 @@ optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" na
   optional
     (!(isList hardware && all isString hardware) && !(isString hardware && profiles ? ${hardware}))
     "The hardware of ${image} must be a list of module names or one of the profiles ${concatStringsSep ", " (lib.attrNames profiles)}, but is ${show hardware}."
+++ optional (
+  !lib.elem kernel [
+    null
+    "virtual"
+    "generic"
+  ]
+) "The kernel of ${image} must be \"virtual\" or \"generic\", but is ${show kernel}."
 ++ settingsProblems image settings
 ++ (
   if !isList kernelParams then

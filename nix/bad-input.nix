@@ -26,6 +26,7 @@ let
     closureIn = "iso";
     files = { };
     hardware = "virtio";
+    kernel = null;
     settings = { };
     kernelParams = [ ];
     kernelConfig = [ ];
@@ -103,7 +104,11 @@ let
     }
     {
       change.hardware = "toaster";
-      sentence = "The hardware of the image \"good\" must be a list of module names or one of the profiles virtio, vm, but is \"toaster\".";
+      sentence = "The hardware of the image \"good\" must be a list of module names or one of the profiles pc, virtio, vm, but is \"toaster\".";
+    }
+    {
+      change.kernel = "hurd";
+      sentence = "The kernel of the image \"good\" must be \"virtual\" or \"generic\", but is \"hurd\".";
     }
     {
       change.kernelParams = [ "a\nb" ];
@@ -182,7 +187,7 @@ in
 
   unknown-module =
     fails
-      "The hardware of the image \"bad\" names the module \"warp_drive\", which Linux ${kernel.modDirVersion} does not have."
+      "The hardware of the image \"bad\" names the module \"warp_drive\", which its kernel, Linux ${kernel.modDirVersion}, does not have; the kernel \"generic\" has more than \"virtual\"."
       (mkModules {
         name = "bad";
         modules = [ "warp_drive" ];

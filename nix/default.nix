@@ -13,13 +13,14 @@ let
     runtime = self.callPackage ./runtime.nix { };
     inherit (self.runtime) init hello;
 
-    # The kernel for a list of further configuration fragments; the same list gives the same kernel.
+    # One of the two kernels, with further configuration fragments; the same arguments give the same kernel.
     mkKernel =
-      extraFragments:
+      args:
       self.callPackage ./kernel {
-        kernelConfig = self.callPackage ./kernel/config.nix { inherit extraFragments; };
+        kernelConfig = self.callPackage ./kernel/config.nix args;
       };
-    kernel = self.mkKernel [ ];
+    kernel = self.mkKernel { kernel = "virtual"; };
+    kernelGeneric = self.mkKernel { kernel = "generic"; };
 
     mkModules = self.callPackage ./modules.nix { };
     mkClosure = self.callPackage ./closure.nix { };

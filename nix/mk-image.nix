@@ -34,6 +34,8 @@ in
   closureIn     "iso": the closures lie on the medium and are read there; "memory": in the initramfs
   files         attribute set of path -> store path, readable under /iso
   hardware      a profile of hardware.nix, or a list of module names
+  kernel        "virtual", the small one, or "generic", for hardware and for every hypervisor; without it, what the
+                profile needs, and "virtual" for a list of modules
   settings      init's settings, see settings.nix
   kernelParams  list of further kernel parameters; the kernel is not rebuilt
   kernelConfig  list of further configuration fragments; the kernel is rebuilt
@@ -49,6 +51,7 @@ in
   closureIn ? "iso",
   files ? { },
   hardware ? "virtio",
+  kernel ? null,
   settings ? { },
   kernelParams ? [ ],
   kernelConfig ? [ ],
@@ -63,6 +66,7 @@ let
       closureIn
       files
       hardware
+      kernel
       settings
       kernelParams
       kernelConfig
@@ -135,10 +139,22 @@ let
     };
   };
 
-  kernel = mkKernel kernelConfig;
+  profile =
+    if lib.isList hardware then
+      {
+        kernel = "virtual";
+        modules = hardware;
+      }
+    else
+      profiles.${hardware};
+  linux = mkKernel {
+    kernel = if kernel != null then kernel else profile.kernel;
+    extraFragments = kernelConfig;
+  };
   modules = mkModules {
-    inherit name kernel;
-    modules = if lib.isList hardware then hardware else profiles.${hardware};
+    inherit name;
+    inherit (profile) modules;
+    kernel = linux;
   };
   initramfs = mkInitramfs {
     inherit name modules;
@@ -147,7 +163,8 @@ let
     settings = initSettings;
   };
   uki = mkUki {
-    inherit name kernel initramfs;
+    inherit name initramfs;
+    kernel = linux;
     commandLine = lib.concatStringsSep " " (
       [
         "console=tty0"
@@ -178,8 +195,8 @@ else
       uki
       initramfs
       modules
-      kernel
       ;
+    kernel = linux;
     settings = initSettings;
     isoFile = "${iso}/${iso.file}";
     vm = mkRunner {
