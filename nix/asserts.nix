@@ -10,6 +10,7 @@
   app,
   src,
   command,
+  closureIn,
   files,
   hardware,
   kernel,
@@ -41,6 +42,9 @@ let
     || builtins.match "(.*/)?\\.\\.(/.*)?" path != null
     || path == "efi.img";
   badParameter = parameter: !isString parameter || builtins.match "[^\n]+" parameter == null;
+  isWord = word: isString word || builtins.isPath word || lib.isDerivation word;
+  isOfStore =
+    word: !isString word || (builtins.hasContext word && lib.hasPrefix "${builtins.storeDir}/" word);
   isFile = value: builtins.isPath value || isString value || lib.isDerivation value;
 in
 optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" name == null)
@@ -56,9 +60,32 @@ optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" na
 ++ optional (
   src != null && !builtins.pathExists (src + "/Cargo.toml")
 ) "The source of ${image} must be a folder with a Cargo.toml, but ${toString src} has none."
-++ optional (
-  command != null && (!isList command || command == [ ] || !all lib.isStringLike command)
-) "The command of ${image} must be a list of at least one string, but is ${show command}."
+++ (
+  if command == null then
+    [ ]
+  else if !isList command || command == [ ] then
+    [ "The command of ${image} must be a list of at least one word, but is ${show command}." ]
+  else
+    let
+      bad = lib.filter (word: !isWord word) command;
+    in
+    map (
+      word:
+      "A word of the command of ${image} must be a string, a path or a package, but is ${show word}."
+    ) bad
+    ++
+      optional (bad == [ ] && !isOfStore (lib.head command))
+        "The command of ${image} must begin with a program of the Nix store, such as \"\${pkgs.caddy}/bin/caddy\", but begins with ${show (lib.head command)}."
+)
+++
+  optional
+    (
+      !builtins.elem closureIn [
+        "iso"
+        "memory"
+      ]
+    )
+    "The place of the closure, `closureIn`, of ${image} must be \"iso\" or \"memory\", but is ${show closureIn}."
 ++ (
   if !isAttrs files then
     [ "The files of ${image} must be an attribute set of path and store path, but are ${show files}." ]

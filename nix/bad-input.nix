@@ -4,6 +4,7 @@
   runCommand,
 
   mkImage,
+  mkClosure,
   mkInitramfs,
   mkModules,
   mkIso,
@@ -22,6 +23,7 @@ let
     app = hello;
     src = null;
     command = null;
+    closureIn = "iso";
     files = { };
     hardware = "virtio";
     kernel = null;
@@ -45,6 +47,10 @@ let
       sentence = "The setting \"app.gracePeriod\" of the image \"good\" must be a number of seconds from 1 to 86400, but is -1.";
     }
     {
+      change.settings.app.links."/iso/sh" = "/app/sh";
+      sentence = "The setting \"app.links\" of the image \"good\" must be an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths, but is ";
+    }
+    {
       change.settings.app.onExit = "explode";
       sentence = "The setting \"app.onExit\" of the image \"good\" must be \"reboot\", \"restart\" or \"poweroff\", but is \"explode\".";
     }
@@ -57,8 +63,36 @@ let
       sentence = "One of `app`, `src` and `command` must be given for the image \"good\", but there is none.";
     }
     {
-      change.command = [ "x" ];
+      change.command = [ hello ];
       sentence = "One of `app`, `src` and `command` must be given for the image \"good\", but there are `app` and `command`.";
+    }
+    {
+      change = {
+        app = null;
+        command = [
+          "${hello}/bin/hello"
+          3
+        ];
+      };
+      sentence = "A word of the command of the image \"good\" must be a string, a path or a package, but is 3.";
+    }
+    {
+      change = {
+        app = null;
+        command = "caddy";
+      };
+      sentence = "The command of the image \"good\" must be a list of at least one word, but is \"caddy\".";
+    }
+    {
+      change = {
+        app = null;
+        command = [ "caddy" ];
+      };
+      sentence = "The command of the image \"good\" must begin with a program of the Nix store, such as \"\${pkgs.caddy}/bin/caddy\", but begins with \"caddy\".";
+    }
+    {
+      change.closureIn = "disk";
+      sentence = "The place of the closure, `closureIn`, of the image \"good\" must be \"iso\" or \"memory\", but is \"disk\".";
     }
     {
       change.app = "hello";
@@ -111,7 +145,19 @@ let
         touch $out
       '';
     });
-  directory = runCommand "not-an-app" { } "mkdir -p $out/bin/app; echo text > $out/bin/text";
+  directory = runCommand "not-an-app" { } ''
+    mkdir -p $out/bin/app
+    echo text > $out/bin/text
+    echo '#!/usr/bin/env python3' > $out/bin/script
+    chmod +x $out/bin/script
+  '';
+  closureOf =
+    file:
+    mkClosure {
+      name = "bad";
+      command = [ "${directory}/bin/${file}" ];
+      settings = { };
+    };
   initramfsOf =
     app:
     mkInitramfs {
@@ -163,6 +209,18 @@ in
 
   app-not-executable = fails "The app of the image \"bad\", \"${directory}/bin/text\", is not an executable file." (
     initramfsOf "${directory}/bin/text"
+  );
+
+  missing-program = fails "The program of the image \"bad\", \"${directory}/bin/none\", does not exist." (
+    closureOf "none"
+  );
+
+  program-not-executable = fails "The program of the image \"bad\", \"${directory}/bin/text\", is not an executable file." (
+    closureOf "text"
+  );
+
+  program-without-interpreter = fails "The program of the image \"bad\", \"${directory}/bin/script\", is a script for \"/usr/bin/env\", which the machine does not have: put a program of the Nix store in front, or name it in `settings.app.links`." (
+    closureOf "script"
   );
 
   missing-file =

@@ -23,6 +23,7 @@ let
     kernelGeneric = self.mkKernel { kernel = "generic"; };
 
     mkModules = self.callPackage ./modules.nix { };
+    mkClosure = self.callPackage ./closure.nix { };
     mkInitramfs = self.callPackage ./initramfs.nix { };
     mkUki = self.callPackage ./uki.nix { };
     mkBios = self.callPackage ./bios { };

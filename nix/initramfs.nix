@@ -3,25 +3,24 @@
   lib,
   runCommand,
   cacert,
-  closureInfo,
   cpio,
   xz,
   binutils,
   init,
 }:
 /*
-  Type: mkInitramfs :: { name, app ? null, closure ? [ ], settings, modules } -> derivation with the file `initramfs`
+  Type: mkInitramfs :: { name, app ? null, closure ? null, settings, modules } -> derivation with the file `initramfs`
 
   name      the image's name
   app       path of a static executable, which becomes /app/<its name>
-  closure   store paths to bring along at their own places, for a command that is not one static file
+  closure   output of mkClosure: store paths to bring along at their own places
   settings  attribute set: init's settings file
   modules   output of mkModules
 */
 {
   name,
   app ? null,
-  closure ? [ ],
+  closure ? null,
   settings,
   modules,
 }:
@@ -63,11 +62,9 @@ runCommand "${name}-initramfs"
       fi
       install -m 0755 "$app" root/app/
     ''
-    + lib.optionalString (closure != [ ]) ''
+    + lib.optionalString (closure != null) ''
       mkdir -p root/nix/store
-      while read -r path; do cp -a "$path" root/nix/store/; done < ${
-        closureInfo { rootPaths = closure; }
-      }/store-paths
+      while read -r path; do cp -a "$path" root/nix/store/; done < ${closure}/store-paths
     ''
     + ''
       # Neither the store's protection against writing nor the builder's umask is the machine's matter.

@@ -10,15 +10,17 @@
   mkBios,
 }:
 /*
-  Type: mkIso :: { name, uki, files, volumeId } -> derivation with the file `<name>.iso`
+  Type: mkIso :: { name, uki, files, closure ? null, volumeId } -> derivation with the file `<name>.iso`
 
   files     attribute set of path -> store path
+  closure   output of mkClosure: store paths to have below nix/store, as they are
   volumeId  ISO 9660 volume id, at most 32 characters
 */
 {
   name,
   uki,
   files,
+  closure ? null,
   volumeId,
 }:
 let
@@ -72,6 +74,10 @@ runCommand "${name}-iso"
         cp -rL --no-preserve=mode,ownership ${source} tree/${lib.escapeShellArg path}
       '') files
     )}
+    ${lib.optionalString (closure != null) ''
+      mkdir -p tree/nix/store
+      while read -r path; do cp -a "$path" tree/nix/store/; done < ${closure}/store-paths
+    ''}
     find tree -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
 
     xorriso -as mkisofs -quiet \

@@ -4,6 +4,7 @@
   mkKernel,
   rust,
   mkModules,
+  mkClosure,
   mkInitramfs,
   mkUki,
   mkIso,
@@ -31,7 +32,8 @@ in
   name          names the files, the volume and, unless DHCP or a setting says otherwise, the host
   app           a package whose main program is a static executable
   src           or a folder with Cargo.toml and Cargo.lock, to be built as one
-  command       or a command line as a list: any program, whose closure comes along in memory
+  command       or a command line as a list: any program of the store and its arguments, whose closures come along
+  closureIn     "iso": the closures lie on the medium and are read there; "memory": in the initramfs
   files         attribute set of path -> store path, readable under /iso
   hardware      a profile of hardware.nix, or a list of module names
   kernel        "virtual", the small one, or "generic", for hardware and for every hypervisor; without it, what the
@@ -48,6 +50,7 @@ in
   app ? null,
   src ? null,
   command ? null,
+  closureIn ? "iso",
   files ? { },
   hardware ? "virtio",
   kernel ? null,
@@ -62,6 +65,7 @@ let
       app
       src
       command
+      closureIn
       files
       hardware
       kernel
@@ -82,19 +86,53 @@ let
   program = if command != null then null else lib.getExe package;
   commandLine =
     if program == null then
-      map toString command
+      # A package stands for its main program.
+      [
+        (
+          if (lib.head command) ? meta.mainProgram then
+            lib.getExe (lib.head command)
+          else
+            "${lib.head command}"
+        )
+      ]
+      ++ map (word: "${word}") (lib.tail command)
     else
       [ "/app/${baseNameOf (builtins.unsafeDiscardStringContext program)}" ];
 
   volumeId = volumeIdOf name;
   userSettings = settingsOptions.resolve settings;
+  words = commandLine ++ userSettings.app.arguments;
+  isInStore = lib.hasPrefix "${builtins.storeDir}/";
+  hasClosure = builtins.hasContext (
+    builtins.toJSON [
+      words
+      userSettings.app.environment
+      userSettings.app.links
+    ]
+  );
+  closure = mkClosure {
+    inherit name;
+    command = words;
+    provided = lib.attrNames userSettings.app.links;
+    settings = initSettings;
+  };
   initSettings = {
     inherit name volumeId;
     app = {
-      command = commandLine ++ userSettings.app.arguments;
-      inherit (userSettings.app) environment gracePeriod onExit;
+      command = words;
+      inherit (userSettings.app)
+        environment
+        links
+        gracePeriod
+        onExit
+        ;
     };
-    inherit (userSettings) network storage;
+    inherit (userSettings) network;
+    storage =
+      userSettings.storage
+      // lib.optionalAttrs (hasClosure && closureIn == "iso") {
+        closure = if isInStore (lib.head words) then lib.head words else builtins.storeDir;
+      };
     clock = userSettings.clock // {
       floor = release.clockFloor;
     };
@@ -120,7 +158,7 @@ let
   initramfs = mkInitramfs {
     inherit name modules;
     app = program;
-    closure = lib.optionals (program == null) command;
+    closure = if hasClosure && closureIn == "memory" then closure else null;
     settings = initSettings;
   };
   uki = mkUki {
@@ -144,6 +182,7 @@ let
       volumeId
       files
       ;
+    closure = if hasClosure && closureIn == "iso" then closure else null;
   };
 in
 if wrong != [ ] then

@@ -33,6 +33,19 @@ let
         isAttrs value
         && all (name: builtins.match "[^=]+" name != null && isString value.${name}) (attrNames value);
     };
+    links = {
+      description = "an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths";
+      check =
+        value:
+        isAttrs value
+        && all (
+          path:
+          builtins.match "/(bin|etc|lib|lib64|opt|sbin|usr|var)/[^\n]+" path != null
+          && builtins.match "(.*/)?\\.\\.(/.*)?" path == null
+          && isString value.${path}
+          && lib.hasPrefix "/" value.${path}
+        ) (attrNames value);
+    };
     hostName = {
       description = "null or a host name of letters, digits and hyphens, at most 63 characters";
       check =
@@ -62,6 +75,11 @@ let
       type = types.environment;
       default = { };
       description = "Environment variables of the app, besides those of the contract.";
+    };
+    app.links = {
+      type = types.links;
+      default = { };
+      description = "Symbolic links that are made before the app starts, such as /bin/sh.";
     };
     app.gracePeriod = {
       type = types.seconds;

@@ -124,13 +124,14 @@ class Guest(Vm):
         nics: typing.Sequence[str] = (),
         control: bool = True,
         arguments: typing.Sequence[str] = (),
+        medium: str = "-device ide-cd,drive=iso,bootindex=0",
     ) -> None:
         """`disks` are raw images for virtio-blk; `nics` are QEMU's -netdev values without the id, for virtio-net, in
         the order of the guest's names; `control` adds a last NIC, through which the probe takes commands and which
-        has neither a router nor a DNS server."""
+        has neither a router nor a DNS server; `medium` plugs in the drive `iso`."""
         self.port = free_port()
         cdrom = [f"-drive if=none,id=iso,media=cdrom,readonly=on,format=raw,file={iso}"]
-        cdrom += ["-device ide-cd,drive=iso,bootindex=0"]
+        cdrom += [medium]
         options = [
             "-m 256",
             f"-drive if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}",
@@ -188,6 +189,15 @@ class Guest(Vm):
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
+
+    def fetch(self, path: str) -> str:
+        """What a web server on port 8080 of the guest answers; nothing while there is none."""
+        assert self.running(), f"{self.name} ended before it answered"
+        try:
+            with DIRECT.open(f"http://127.0.0.1:{self.port}{path}", timeout=SOON) as answer:
+                return str(answer.read().decode())
+        except (OSError, urllib.error.URLError):
+            return ""
 
     def asked(self, command: str, regex: str, seconds: int = SOON) -> None:
         """Has the probe do a command again and again until its words have the regular expression in them."""

@@ -104,8 +104,16 @@ const LINKS: &[(&str, &str)] = &[
 const FILES: &[(&str, &str)] = &[
     ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     ("/etc/resolv.conf", ""),
-    ("/etc/passwd", "root:x:0:0:root:/:/nonexistent\n"),
-    ("/etc/group", "root:x:0:\n"),
+    // Servers give up root for `nobody` unless they are told otherwise.
+    (
+        "/etc/passwd",
+        "root:x:0:0:root:/:/nonexistent\nnobody:x:65534:65534:nobody:/:/nonexistent\n",
+    ),
+    (
+        "/etc/group",
+        "root:x:0:\nnobody:x:65534:\nnogroup:x:65534:\n",
+    ),
+    ("/etc/nsswitch.conf", "hosts: files dns\n"),
 ];
 
 /// Mounts all that needs no device and writes the few files. What fails is logged and left out: the kernel may be

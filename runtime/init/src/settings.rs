@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -35,6 +35,8 @@ pub struct App {
     pub command: Vec<String>,
     /// Environment, besides what the contract gives.
     pub environment: BTreeMap<String, String>,
+    /// Symbolic links to make before it starts, by their path: what it wants to find outside of the store.
+    pub links: BTreeMap<PathBuf, PathBuf>,
     /// Seconds between SIGTERM and SIGKILL.
     pub grace_period: u32,
     /// What follows when the app ends by itself.
@@ -46,6 +48,7 @@ impl Default for App {
         Self {
             command: Vec::new(),
             environment: BTreeMap::new(),
+            links: BTreeMap::new(),
             grace_period: 10,
             on_exit: OnExit::Reboot,
         }
@@ -90,11 +93,18 @@ impl Default for Network {
 pub struct Storage {
     /// Seconds that the app's start waits for storage at most.
     pub deadline: u32,
+    /// A path below `/nix/store` that the app cannot do without, when its closure lies on the image's medium: only a
+    /// medium that has it is taken for `/iso`, its `nix/store` is `/nix/store` too, and the app waits for it without a
+    /// deadline.
+    pub closure: Option<PathBuf>,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { deadline: 5 }
+        Self {
+            deadline: 5,
+            closure: None,
+        }
     }
 }
 

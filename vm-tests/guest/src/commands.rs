@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::ToSocketAddrs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -20,6 +21,7 @@ pub fn run(line: &str) -> io::Result<String> {
         ["processes"] => processes(),
         ["cat", path] => fs::read_to_string(path),
         ["ls", path] => list(Path::new(path)),
+        ["tree", path] => tree(Path::new(path)),
         ["mkdir", path] => fs::create_dir_all(path).map(|()| String::new()),
         ["write", path, text] => write(Path::new(path), text).map(|()| String::new()),
         ["count", path] => count(Path::new(path)),
@@ -74,6 +76,39 @@ fn list(path: &Path) -> io::Result<String> {
     }
     names.sort();
     Ok(names.join("\n"))
+}
+
+/// What is below a directory, a line each, sorted by path: permissions and kind as a number, then a file's length and
+/// FNV-1a hash or a link's target.
+fn tree(top: &Path) -> io::Result<String> {
+    let mut lines = Vec::new();
+    let mut todo = vec![top.to_owned()];
+    while let Some(path) = todo.pop() {
+        let metadata = fs::symlink_metadata(&path)?;
+        let content = if metadata.is_symlink() {
+            fs::read_link(&path)?.to_string_lossy().into_owned()
+        } else if metadata.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                todo.push(entry?.path());
+            }
+            String::new()
+        } else {
+            let bytes = fs::read(&path)?;
+            let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+            });
+            format!("{} {hash:x}", bytes.len())
+        };
+        // A link's own permissions mean nothing.
+        let mode = if metadata.is_symlink() {
+            0o120_000
+        } else {
+            metadata.mode()
+        };
+        lines.push(format!("{} {mode:o} {content}", path.display()));
+    }
+    lines.sort();
+    Ok(lines.join("\n"))
 }
 
 fn c_string(text: &str) -> io::Result<CString> {

@@ -1,5 +1,6 @@
 //! The app: started when the machine is ready, watched, told to stop, and followed by what the settings say.
 
+mod links;
 mod notify;
 mod policy;
 mod process;
@@ -84,8 +85,16 @@ pub async fn supervise(
     supervisor
         .until_stop(ready::wait(settings, &board, drivers))
         .await;
+    links::make(&settings.app.links);
     let mut policy = Policy::default();
-    while supervisor.stop.is_none() {
+    loop {
+        // Also before it is started again: the medium may have been taken away.
+        supervisor
+            .until_stop(ready::closure(settings, &board))
+            .await;
+        if supervisor.stop.is_some() {
+            break;
+        }
         let (ran, reason) = supervisor.run().await;
         if supervisor.stop.is_none() {
             supervisor.follow(&mut policy, ran, &reason).await;

@@ -13,6 +13,9 @@ use crate::status::Board;
 
 /// Storage keeps its deadline itself; this much later the app does not believe it any more.
 const MARGIN: Duration = Duration::from_secs(1);
+/// How long the medium with the app's closure may take until the log says that it is missing, and how often it does then.
+const PATIENCE: Duration = Duration::from_secs(1);
+const REMINDER: Duration = Duration::from_secs(30);
 
 /// Waits until the app can start. What is missing when a deadline passes is logged.
 pub async fn wait(settings: &Settings, board: &Board, mut drivers: watch::Receiver<Progress>) {
@@ -41,6 +44,33 @@ pub async fn wait(settings: &Settings, board: &Board, mut drivers: watch::Receiv
             "app: starts without the network: no address after {} s on {names}",
             settings.network.deadline
         );
+    }
+}
+
+/// Waits until the medium is there that has the app's closure, if one has to have it, as long as it takes: nothing could be
+/// started without. Says so at first and then now and again.
+pub async fn closure(settings: &Settings, board: &Board) {
+    let Some(path) = &settings.storage.closure else {
+        return;
+    };
+    let mut status = board.subscribe();
+    let begin = Instant::now();
+    let mut patience = PATIENCE;
+    // Only such a medium is mounted there.
+    while timeout_at(
+        begin + patience,
+        status.wait_for(|status| status.storage.iso.is_some()),
+    )
+    .await
+    .is_err()
+    {
+        let label = settings.volume_id.as_deref().unwrap_or_default();
+        log::warn!(
+            "app: waits for the medium \"{label}\" with {}; none has come in {} s",
+            path.display(),
+            patience.as_secs()
+        );
+        patience += REMINDER;
     }
 }
 

@@ -9,6 +9,7 @@
 //! Reading and mounting happen on threads of their own: a device that hangs holds up nothing but itself.
 
 mod choose;
+mod closure;
 mod probe;
 mod sysfs;
 
@@ -67,6 +68,7 @@ pub async fn run(
     } = surroundings;
     let mut storage = Storage {
         volume_id,
+        closure: settings.closure.clone(),
         board,
         persistent,
         reports,
@@ -154,6 +156,8 @@ enum Report {
 
 struct Storage {
     volume_id: Option<String>,
+    /// What the app needs of the medium: with it, no other medium will do.
+    closure: Option<PathBuf>,
     board: Board,
     persistent: watch::Sender<Option<PathBuf>>,
     reports: mpsc::UnboundedSender<Report>,
@@ -238,6 +242,9 @@ impl Storage {
                 "storage: {} cannot be unmounted: {error}",
                 place.path().display()
             );
+        }
+        if place == Place::Iso && self.closure.is_some() {
+            closure::leave();
         }
     }
 
@@ -341,8 +348,12 @@ impl Storage {
             return;
         }
         if self.iso == Slot::Empty
-            && let Some(name) =
-                choose::iso(&self.found, self.volume_id.as_deref(), true).map(str::to_owned)
+            && let Some(name) = choose::iso(
+                &self.found,
+                self.volume_id.as_deref(),
+                self.closure.is_none(),
+            )
+            .map(str::to_owned)
         {
             self.mount(Place::Iso, name);
         }
@@ -399,8 +410,12 @@ impl Storage {
         self.mentioned.insert(name.clone());
         self.put(place, Slot::Mounting(name.clone()), None);
         let reports = self.reports.clone();
+        let closure = self.closure.clone().filter(|_| place == Place::Iso);
         tokio::task::spawn_blocking(move || {
-            let result = mount(place, &name, kind);
+            let result = mount(place, &name, kind).and_then(|read_only| {
+                closure.map_or(Ok(()), |path| closure::enter(&path))?;
+                Ok(read_only)
+            });
             let _ = reports.send(Report::Mounted {
                 place,
                 name,
