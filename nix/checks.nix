@@ -33,6 +33,7 @@ let
   ) (removeAttrs flake.templates [ "default" ]);
 in
 templates
+// prefix "sbom" (callPackage ./sbom/check.nix { })
 // runtime.checks
 // prefix "vm" (callPackage ../vm-tests { })
 // prefix "bad-input" (callPackage ./bad-input.nix { })

@@ -205,6 +205,7 @@ else
       inherit name;
       kernel = linux;
       programs = lib.optional (package != null) package;
+      closure = if hasClosure then closure else null;
     };
     sizeReport = mkSizeReport {
       inherit
@@ -215,5 +216,6 @@ else
         files
         ;
       kernel = linux;
+      closure = if hasClosure && closureIn == "iso" then closure else null;
     };
   }
