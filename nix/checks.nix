@@ -5,6 +5,7 @@
   nixfmt,
   runtime,
   reproducible,
+  vmTests,
   callPackage,
 }:
 let
@@ -16,7 +17,7 @@ let
     );
 in
 runtime.checks
-// prefix "vm" (callPackage ../vm-tests { })
+// prefix "vm" vmTests
 // prefix "bad-input" (callPackage ./bad-input.nix { })
 // prefix "reproducible" reproducible
 // {

@@ -21,11 +21,13 @@ let
     mkInitramfs = self.callPackage ./initramfs.nix { };
     mkUki = self.callPackage ./uki.nix { };
     mkBios = self.callPackage ./bios { };
+    mkVmlinux = self.callPackage ./vmlinux.nix { };
     mkIso = self.callPackage ./iso.nix { };
     mkRunner = self.callPackage ./vm.nix { };
     mkImage = self.callPackage ./mk-image.nix { };
 
     reproducible = self.callPackage ./reproducible.nix { tinyboot = self; };
+    vmTests = self.callPackage ../vm-tests { };
 
     image = self.mkImage {
       name = "hello";
@@ -60,6 +62,7 @@ in
       uki
       initramfs
       modules
+      vmlinux
       ;
   };
 
@@ -75,7 +78,12 @@ in
         pkgs.writeShellApplication {
           name = "check-long";
           text = lib.concatStrings (
-            lib.mapAttrsToList (name: check: "echo ${name}: passed, ${check}\n") tinyboot.reproducible.long
+            lib.mapAttrsToList (name: check: "echo ${name}: passed, ${check}\n") (
+              tinyboot.reproducible.long
+              // lib.concatMapAttrs (
+                name: test: lib.optionalAttrs (test ? long) { "vm-${name}" = test.long; }
+              ) tinyboot.vmTests
+            )
           );
         }
       );

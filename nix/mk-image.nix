@@ -6,6 +6,7 @@
   mkModules,
   mkInitramfs,
   mkUki,
+  mkVmlinux,
   mkIso,
   mkRunner,
 }:
@@ -24,7 +25,7 @@ in
 /*
   Makes a bootable image of a program.
 
-  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, modules, vm, settings }
+  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, vmlinux, modules, vm, settings }
 
   name          names the files, the volume and, unless DHCP or a setting says otherwise, the host
   app           a package whose main program is a static executable
@@ -142,6 +143,7 @@ else
       kernel
       ;
     settings = initSettings;
+    vmlinux = mkVmlinux kernel;
     isoFile = "${iso}/${iso.file}";
     vm = mkRunner {
       inherit name iso;
