@@ -129,7 +129,7 @@ class Guest(Vm):
         machine: str = "q35",
         qemu: str = "qemu-system-x86_64",
         memory: int = 256,
-        firmware: str = "",
+        firmware: str = "uefi",
         variables: str = "",
         medium: str = "-device ide-cd,drive=iso,bootindex=0",
         nic_device: str = "virtio-net-pci,romfile=",
@@ -138,15 +138,16 @@ class Guest(Vm):
         the order of the guest's names; `control` adds a last NIC, through which the probe takes commands and which
         has neither a router nor a DNS server.
 
-        `memory` is in MiB; `firmware` is a UEFI firmware, or "bios" for QEMU's own firmware; `variables` are the
-        contents of the UEFI firmware's variables at each start; `medium` plugs in the drive `iso`, to which the
+        `memory` is in MiB; `firmware` is "uefi", "bios" or the file of another UEFI firmware; `variables` is the
+        file of UEFI variables with which each start begins; `medium` plugs in the drive `iso`, to which the
         machine may write and of which nothing is kept; `nic_device` is the device of each NIC; `qemu` takes QEMU's
         arguments."""
         self.port = free_port()
         self.variables = variables or VARIABLES
         options = [f"-m {memory}"]
         if firmware != "bios":
-            options += [f"-drive if=pflash,format=raw,unit=0,readonly=on,file={firmware or FIRMWARE}"]
+            code = FIRMWARE if firmware == "uefi" else firmware
+            options += [f"-drive if=pflash,format=raw,unit=0,readonly=on,file={code}"]
             options += ["-drive if=pflash,format=raw,unit=1,file=variables.fd"]
         options += [*arguments, f"-drive if=none,id=iso,format=raw,snapshot=on,file={iso}", medium]
         for number, disk in enumerate(disks):
