@@ -13,19 +13,24 @@
       crane,
     }:
     let
+      inherit (nixpkgs) lib;
       # A further system is a further entry.
       systems = [ "x86_64-linux" ];
-      perSystem = nixpkgs.lib.genAttrs systems (
-        system:
+      of =
+        pkgs:
         import ./nix {
-          pkgs = nixpkgs.legacyPackages.${system};
-          inherit crane;
-        }
-      );
-      each = attr: nixpkgs.lib.genAttrs systems (system: perSystem.${system}.${attr});
+          inherit pkgs crane;
+          flake = self;
+        };
+      perSystem = lib.genAttrs systems (system: of nixpkgs.legacyPackages.${system});
+      each = attr: lib.genAttrs systems (system: perSystem.${system}.${attr});
     in
     {
-      lib = each "lib";
+      lib = each "lib" // {
+        mkFlake = import ./nix/mk-flake.nix { inherit lib systems perSystem; };
+      };
+      overlays.default = final: _: { tinyboot = (of final).lib; };
+      templates = import ./templates;
       packages = each "packages";
       apps = each "apps";
       checks = each "checks";

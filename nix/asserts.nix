@@ -12,9 +12,11 @@
   command,
   files,
   hardware,
+  kernel,
   settings,
   kernelParams,
   kernelConfig,
+  signing,
 }:
 let
   inherit (lib)
@@ -74,6 +76,13 @@ optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" na
   optional
     (!(isList hardware && all isString hardware) && !(isString hardware && profiles ? ${hardware}))
     "The hardware of ${image} must be a list of module names or one of the profiles ${concatStringsSep ", " (lib.attrNames profiles)}, but is ${show hardware}."
+++ optional (
+  !lib.elem kernel [
+    null
+    "virtual"
+    "generic"
+  ]
+) "The kernel of ${image} must be \"virtual\" or \"generic\", but is ${show kernel}."
 ++ settingsProblems image settings
 ++ (
   if !isList kernelParams then
@@ -86,3 +95,18 @@ optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" na
 ++ optional (
   !isList kernelConfig || !all isFile kernelConfig
 ) "The kernel configuration of ${image} must be a list of files, but is ${show kernelConfig}."
+++
+  optional
+    (
+      signing != null
+      && !(
+        isAttrs signing
+        &&
+          lib.attrNames signing == [
+            "certificate"
+            "key"
+          ]
+        && all isFile (lib.attrValues signing)
+      )
+    )
+    "The signing of ${image} must be null or an attribute set of the files `key` and `certificate`, but is ${show signing}."

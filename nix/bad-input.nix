@@ -24,9 +24,11 @@ let
     command = null;
     files = { };
     hardware = "virtio";
+    kernel = null;
     settings = { };
     kernelParams = [ ];
     kernelConfig = [ ];
+    signing = null;
   };
 
   # Changed arguments, and how the only sentence about them begins.
@@ -46,6 +48,10 @@ let
     {
       change.settings.app.onExit = "explode";
       sentence = "The setting \"app.onExit\" of the image \"good\" must be \"reboot\", \"restart\" or \"poweroff\", but is \"explode\".";
+    }
+    {
+      change.signing.key = "key.pem";
+      sentence = "The signing of the image \"good\" must be null or an attribute set of the files `key` and `certificate`, but is ";
     }
     {
       change.name = "a b";
@@ -69,7 +75,11 @@ let
     }
     {
       change.hardware = "toaster";
-      sentence = "The hardware of the image \"good\" must be a list of module names or one of the profiles virtio, vm, but is \"toaster\".";
+      sentence = "The hardware of the image \"good\" must be a list of module names or one of the profiles pc, virtio, vm, but is \"toaster\".";
+    }
+    {
+      change.kernel = "hurd";
+      sentence = "The kernel of the image \"good\" must be \"virtual\" or \"generic\", but is \"hurd\".";
     }
     {
       change.kernelParams = [ "a\nb" ];
@@ -136,7 +146,7 @@ in
 
   unknown-module =
     fails
-      "The hardware of the image \"bad\" names the module \"warp_drive\", which Linux ${kernel.modDirVersion} does not have."
+      "The hardware of the image \"bad\" names the module \"warp_drive\", which its kernel, Linux ${kernel.modDirVersion}, does not have; the kernel \"generic\" has more than \"virtual\"."
       (mkModules {
         name = "bad";
         modules = [ "warp_drive" ];

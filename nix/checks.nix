@@ -7,6 +7,9 @@
   reproducible,
   vmTests,
   callPackage,
+  stdenv,
+
+  flake,
 }:
 let
   # callPackage adds functions that override its result: they are no checks.
@@ -15,8 +18,23 @@ let
     lib.mapAttrs' (test: lib.nameValuePair "${name}-${test}") (
       lib.filterAttrs (_: lib.isDerivation) set
     );
+
+  # Each template as a flake of its own, with this one as its input.
+  templates = lib.concatMapAttrs (
+    name: template:
+    let
+      outputs = (import "${template.path}/flake.nix").outputs {
+        self = outputs;
+        tinyboot = flake;
+      };
+    in
+    lib.mapAttrs' (
+      check: lib.nameValuePair "template-${name}-${check}"
+    ) outputs.checks.${stdenv.hostPlatform.system}
+  ) (removeAttrs flake.templates [ "default" ]);
 in
-runtime.checks
+templates
+// runtime.checks
 // prefix "vm" vmTests
 // prefix "bad-input" (callPackage ./bad-input.nix { })
 // prefix "reproducible" reproducible
@@ -25,7 +43,7 @@ runtime.checks
     find ${
       lib.sourceByRegex ../. [
         ".*\\.nix"
-        "(nix|vm-tests).*"
+        "(nix|vm-tests|templates).*"
       ]
     } -name '*.nix' -exec nixfmt --check {} +
     touch $out

@@ -1,5 +1,9 @@
-# Everything of one system: the package set `pkgs` and crane in, the flake's outputs for that system out.
-{ pkgs, crane }:
+# Everything of one system: the package set `pkgs`, crane and the flake itself in, the flake's outputs for that system out.
+{
+  pkgs,
+  crane,
+  flake,
+}:
 let
   inherit (pkgs) lib;
 
@@ -9,22 +13,28 @@ let
     runtime = self.callPackage ./runtime.nix { };
     inherit (self.runtime) init hello;
 
-    # The kernel for a list of further configuration fragments; the same list gives the same kernel.
+    # One of the two kernels, with further configuration fragments; the same arguments give the same kernel.
     mkKernel =
-      extraFragments:
+      args:
       self.callPackage ./kernel {
-        kernelConfig = self.callPackage ./kernel/config.nix { inherit extraFragments; };
+        kernelConfig = self.callPackage ./kernel/config.nix args;
       };
-    kernel = self.mkKernel [ ];
+    kernel = self.mkKernel { kernel = "virtual"; };
+    kernelGeneric = self.mkKernel { kernel = "generic"; };
 
     mkModules = self.callPackage ./modules.nix { };
     mkInitramfs = self.callPackage ./initramfs.nix { };
     mkUki = self.callPackage ./uki.nix { };
+    signImage = self.callPackage ./sign.nix { };
     mkBios = self.callPackage ./bios { };
     mkVmlinux = self.callPackage ./vmlinux.nix { };
     mkIso = self.callPackage ./iso.nix { };
     mkRunner = self.callPackage ./vm.nix { };
     mkImage = self.callPackage ./mk-image.nix { };
+
+    mkTest = self.callPackage ../vm-tests/lib/mk-test.nix { };
+    # The machine at the other end of a test's wires.
+    peer = self.callPackage ../vm-tests/lib/peer.nix { };
 
     reproducible = self.callPackage ./reproducible.nix { tinyboot = self; };
     vmTests = self.callPackage ../vm-tests { };
@@ -48,8 +58,10 @@ let
   inherit (tinyboot) image;
 in
 {
+  inherit pkgs;
+
   lib = {
-    inherit (tinyboot) mkImage;
+    inherit (tinyboot) mkImage mkTest;
     mkApp = tinyboot.rust.buildApp;
   };
 
@@ -71,6 +83,10 @@ in
       type = "app";
       program = lib.getExe image.vm;
     };
+    sign = {
+      type = "app";
+      program = lib.getExe tinyboot.signImage;
+    };
     # What takes too long for every change: to start it is to have it built.
     check-long = {
       type = "app";
@@ -90,7 +106,9 @@ in
     };
   };
 
-  checks = lib.filterAttrs (_: lib.isDerivation) (tinyboot.callPackage ./checks.nix { });
+  checks = lib.filterAttrs (_: lib.isDerivation) (
+    tinyboot.callPackage ./checks.nix { inherit flake; }
+  );
 
   devShells.default = pkgs.mkShell {
     inputsFrom = [ tinyboot.init ];

@@ -1,20 +1,66 @@
-# Hardware profiles: the modules that a kind of machine needs beyond what is built in (virtio, AHCI, IDE).
-{
-  # QEMU, KVM, Firecracker and clouds that give virtio devices.
-  virtio = [ ];
-
-  # Any hypervisor's emulated devices.
-  vm = [
-    "e1000"
-    "e1000e"
+# Hardware profiles: the kernel that a kind of machine needs, and the modules beyond what is built in (virtio, AHCI, IDE).
+let
+  usb = [
     "ehci_pci"
     "hid_generic"
-    "nvme"
     "uas"
     "usb_storage"
     "usbhid"
-    "vmw_pvscsi"
-    "vmxnet3"
     "xhci_pci"
   ];
+  emulated = [
+    "e1000"
+    "e1000e"
+    "nvme"
+    "vmw_pvscsi"
+    "vmxnet3"
+  ];
+in
+{
+  # QEMU, KVM, Firecracker and clouds that give virtio devices.
+  virtio = {
+    kernel = "virtual";
+    modules = [ ];
+  };
+
+  # Any hypervisor: the devices that they emulate, and Xen's and Hyper-V's own, which are built in.
+  vm = {
+    kernel = "generic";
+    modules = emulated ++ usb;
+  };
+
+  # Real machines with common Ethernet and storage, and whatever `vm` runs on.
+  pc = {
+    kernel = "generic";
+    modules =
+      emulated
+      ++ usb
+      ++ [
+        "alx"
+        "atlantic"
+        "ax88179_178a"
+        "bnxt_en"
+        "cdc_ether"
+        "cdc_ncm"
+        "hpsa"
+        "i40e"
+        "ice"
+        "igb"
+        "igc"
+        "ixgbe"
+        "megaraid_sas"
+        "mlx4_en"
+        "mlx5_core"
+        "mmc_block"
+        "mpt3sas"
+        "r8152"
+        "r8169"
+        "realtek"
+        "sdhci_acpi"
+        "sdhci_pci"
+        "smartpqi"
+        "tg3"
+        "vmd"
+      ];
+  };
 }

@@ -33,9 +33,12 @@ in
   command       or a command line as a list: any program, whose closure comes along in memory
   files         attribute set of path -> store path, readable under /iso
   hardware      a profile of hardware.nix, or a list of module names
+  kernel        "virtual", the small one, or "generic", for hardware and for every hypervisor; without it, what the
+                profile needs, and "virtual" for a list of modules
   settings      init's settings, see settings.nix
   kernelParams  list of further kernel parameters; the kernel is not rebuilt
   kernelConfig  list of further configuration fragments; the kernel is rebuilt
+  signing       { key, certificate } for UEFI Secure Boot, PEM files that may be in the store; see docs/secure-boot.md
 
   Example:
     mkImage { name = "hello"; src = ./.; settings.app.gracePeriod = 30; }
@@ -47,9 +50,11 @@ in
   command ? null,
   files ? { },
   hardware ? "virtio",
+  kernel ? null,
   settings ? { },
   kernelParams ? [ ],
   kernelConfig ? [ ],
+  signing ? null,
 }:
 let
   wrong = problems {
@@ -60,9 +65,11 @@ let
       command
       files
       hardware
+      kernel
       settings
       kernelParams
       kernelConfig
+      signing
       ;
   };
 
@@ -98,10 +105,22 @@ let
     };
   };
 
-  kernel = mkKernel kernelConfig;
+  profile =
+    if lib.isList hardware then
+      {
+        kernel = "virtual";
+        modules = hardware;
+      }
+    else
+      profiles.${hardware};
+  linux = mkKernel {
+    kernel = if kernel != null then kernel else profile.kernel;
+    extraFragments = kernelConfig;
+  };
   modules = mkModules {
-    inherit name kernel;
-    modules = if lib.isList hardware then hardware else profiles.${hardware};
+    inherit name;
+    inherit (profile) modules;
+    kernel = linux;
   };
   initramfs = mkInitramfs {
     inherit name modules;
@@ -110,7 +129,8 @@ let
     settings = initSettings;
   };
   uki = mkUki {
-    inherit name kernel initramfs;
+    inherit name initramfs signing;
+    kernel = linux;
     commandLine = lib.concatStringsSep " " (
       [
         "console=tty0"
@@ -140,8 +160,8 @@ else
       uki
       initramfs
       modules
-      kernel
       ;
+    kernel = linux;
     settings = initSettings;
     vmlinux = mkVmlinux kernel;
     isoFile = "${iso}/${iso.file}";

@@ -13,7 +13,11 @@ let
   text = "This was read from the medium.\n";
   image = mkProbeImage {
     name = "matrix";
-    hardware = "vm";
+    hardware = [
+      "nvme"
+      "usb_storage"
+      "xhci_pci"
+    ];
     files."about.txt" = writeText "about.txt" text;
   };
 
@@ -158,6 +162,9 @@ let
                 machine.start()
                 machine.ready()
                 t.assertEqual(machine.ask("cat /iso/about.txt"), TEXT)
+                if "disk" in name:
+                    # Where UEFI looks for its program on a disk; OVMF would find it without, as on a disc.
+                    t.assertRegex(machine.ask("ls /sys/class/block"), r"(?m)^(vda1|sda1|nvme0n1p1)$")
                 t.assertEqual(machine.said("tinyboot: .*(cannot|failed|panic)"), [])
                 if button:
                     machine.powered_off()

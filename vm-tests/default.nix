@@ -7,9 +7,6 @@
 }:
 let
   scope = lib.makeScope newScope (self: {
-    mkTest = self.callPackage ./lib/mk-test.nix { };
-    peer = self.callPackage ./lib/peer.nix { };
-
     # The program of every machine under test, and the image that most scenarios boot.
     probe = rust.buildApp {
       pname = "probe";

@@ -8,17 +8,22 @@
   flex,
   perl,
 
+  # "virtual" or "generic", which adds to it what the folder of that name says.
+  kernel,
+
   # Further fragments, as paths or store paths.
   extraFragments ? [ ],
 }:
 let
-  directory = ./fragments;
-  fragments = map (name: directory + "/${name}") (
-    lib.sort lib.lessThan (lib.attrNames (builtins.readDir directory))
-  );
+  of =
+    directory:
+    map (name: directory + "/${name}") (
+      lib.sort lib.lessThan (lib.attrNames (builtins.readDir directory))
+    );
+  fragments = of ./common ++ lib.optionals (kernel == "generic") (of ./generic);
 in
 stdenv.mkDerivation {
-  pname = "tinyboot-kernel-config";
+  pname = "tinyboot-kernel-config-${kernel}";
   inherit (linux_6_12) version src;
 
   nativeBuildInputs = [
