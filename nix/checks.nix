@@ -5,6 +5,7 @@
   nixfmt,
   runtime,
   reproducible,
+  vmTests,
   callPackage,
   stdenv,
 
@@ -35,7 +36,7 @@ in
 templates
 // prefix "sbom" (callPackage ./sbom/check.nix { })
 // runtime.checks
-// prefix "vm" (callPackage ../vm-tests { })
+// prefix "vm" vmTests
 // prefix "bad-input" (callPackage ./bad-input.nix { })
 // prefix "reproducible" reproducible
 // {

@@ -430,6 +430,10 @@ let
     linuxManualConfig = callPackage ./kernel.nix { };
     makeModulesClosure = callPackage ./modules-closure.nix { };
 
+    python3Packages = {
+      inherit (packages) virt-firmware;
+    };
+
     testers.runNixOSTest = callPackage ../test-driver { };
 
     # what real crane asks of nixpkgs besides
