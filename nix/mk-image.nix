@@ -201,7 +201,7 @@ else
       ;
     kernel = linux;
     settings = initSettings;
-    vmlinux = mkVmlinux kernel;
+    vmlinux = mkVmlinux linux;
     isoFile = "${iso}/${iso.file}";
     vm = mkRunner {
       inherit name iso;
