@@ -26,7 +26,13 @@ let
     mkInitramfs = self.callPackage ./initramfs.nix { };
     mkUki = self.callPackage ./uki.nix { };
     mkBios = self.callPackage ./bios { };
+    copyFiles = self.callPackage ./copy-files.nix { };
+    mkEsp = self.callPackage ./esp.nix { };
     mkIso = self.callPackage ./iso.nix { };
+    mkPayload = self.callPackage ./payload.nix { };
+    mkNetboot = self.callPackage ./netboot.nix { };
+    mkDisk = self.callPackage ./disk.nix { };
+    mkContainerDisk = self.callPackage ./container-disk.nix { };
     mkRunner = self.callPackage ./vm.nix { };
     mkImage = self.callPackage ./mk-image.nix { };
 
@@ -71,6 +77,10 @@ in
       uki
       initramfs
       modules
+      payload
+      netboot
+      disk
+      containerDisk
       ;
   };
 

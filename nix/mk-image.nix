@@ -7,6 +7,10 @@
   mkInitramfs,
   mkUki,
   mkIso,
+  mkPayload,
+  mkNetboot,
+  mkDisk,
+  mkContainerDisk,
   mkRunner,
 }:
 let
@@ -24,7 +28,7 @@ in
 /*
   Makes a bootable image of a program.
 
-  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, modules, vm, settings }
+  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, modules, vm, settings, … }
 
   name          names the files, the volume and, unless DHCP or a setting says otherwise, the host
   app           a package whose main program is a static executable
@@ -146,6 +150,20 @@ let
       files
       ;
   };
+  payload = mkPayload { inherit name files volumeId; };
+  # An image without files has nothing to bring along.
+  brought = if files == { } then null else payload;
+  netboot = mkNetboot {
+    inherit name initramfs;
+    kernel = linux;
+    payload = brought;
+    inherit (uki) commandLine;
+  };
+  disk = mkDisk {
+    inherit name uki;
+    payload = brought;
+  };
+  containerDisk = mkContainerDisk { inherit name disk; };
 in
 if wrong != [ ] then
   throw (lib.head wrong)
@@ -156,6 +174,10 @@ else
       uki
       initramfs
       modules
+      payload
+      netboot
+      disk
+      containerDisk
       ;
     kernel = linux;
     settings = initSettings;

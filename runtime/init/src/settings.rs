@@ -90,11 +90,16 @@ impl Default for Network {
 pub struct Storage {
     /// Seconds that the app's start waits for storage at most.
     pub deadline: u32,
+    /// Whether `/persistent` is extended to the end of its disk.
+    pub grow: bool,
 }
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { deadline: 5 }
+        Self {
+            deadline: 5,
+            grow: false,
+        }
     }
 }
 

@@ -6,9 +6,14 @@
 //! several devices is made at that time, so that it does not depend on which of them was quicker. What comes
 //! later is mounted if its place is still empty.
 //!
+//! An initramfs that brings the image's files itself ([`image`]) has `/iso` mounted at once, and no medium is asked for it.
+//!
 //! Reading and mounting happen on threads of their own: a device that hangs holds up nothing but itself.
 
 mod choose;
+mod gpt;
+mod grow;
+mod image;
 mod probe;
 mod sysfs;
 
@@ -78,8 +83,10 @@ pub async fn run(
         data: Slot::Empty,
         phase: Phase::Collecting,
         moved: Instant::now(),
+        grow: settings.grow,
     };
     let deadline = Instant::now() + Duration::from_secs(settings.deadline.into());
+    storage.mount_image();
     storage.look_at_all();
     let mut glance = tokio::time::interval(GLANCE);
     loop {
@@ -168,6 +175,8 @@ struct Storage {
     data: Slot,
     phase: Phase,
     moved: Instant,
+    /// Whether `/persistent` is to fill its disk.
+    grow: bool,
 }
 
 impl Storage {
@@ -387,9 +396,37 @@ impl Storage {
         {
             return false;
         }
-        let complete = choose::iso(&self.found, self.volume_id.as_deref(), false).is_some()
-            && !choose::persistent(&self.found).is_empty();
+        let has_iso = self.iso != Slot::Empty
+            || choose::iso(&self.found, self.volume_id.as_deref(), false).is_some();
+        let complete = has_iso && !choose::persistent(&self.found).is_empty();
         complete || !sysfs::has_slow_bus() || self.moved.elapsed() >= QUIET
+    }
+
+    fn mount_image(&mut self) {
+        let path = Path::new(image::PATH);
+        if !path.exists() {
+            return;
+        }
+        self.put(Place::Iso, Slot::Mounting("loop".into()), None);
+        let reports = self.reports.clone();
+        tokio::task::spawn_blocking(move || {
+            let kind = Kind::Iso9660;
+            // The device stays open until it is mounted: then the mount keeps its file.
+            let device = image::attach(path);
+            let (name, result) = match device {
+                Ok(device) => {
+                    let result = mount(Place::Iso, &device.name, kind);
+                    (device.name, result)
+                }
+                Err(error) => ("loop-control".into(), Err(error)),
+            };
+            let _ = reports.send(Report::Mounted {
+                place: Place::Iso,
+                name,
+                kind,
+                result,
+            });
+        });
     }
 
     fn mount(&mut self, place: Place, name: String) {
@@ -398,9 +435,12 @@ impl Storage {
         };
         self.mentioned.insert(name.clone());
         self.put(place, Slot::Mounting(name.clone()), None);
-        let reports = self.reports.clone();
+        let (reports, may_grow) = (self.reports.clone(), self.grow);
         tokio::task::spawn_blocking(move || {
             let result = mount(place, &name, kind);
+            if place == Place::Persistent && matches!(result, Ok(false)) {
+                grow::fill_disk(&name, kind, place.path(), may_grow);
+            }
             let _ = reports.send(Report::Mounted {
                 place,
                 name,
