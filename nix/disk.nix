@@ -12,7 +12,7 @@ let
   # Only a file system of fixed bytes makes a disk of fixed bytes.
   noChance = runCommandCC "no-chance" { } ''
     mkdir -p $out/lib
-    $CC -O2 -Wall -shared -fPIC -o $out/lib/no-chance.so ${./no-chance.c}
+    gcc -O2 -Wall -shared -fPIC -o $out/lib/no-chance.so ${./no-chance.c}
   '';
   # Not much less than btrfs's least; most of it is not written.
   persistent = runCommand "persistent" { nativeBuildInputs = [ btrfs-progs ]; } ''
