@@ -234,6 +234,7 @@ in
         name = "bad";
         inherit (image) uki;
         files."data.txt" = "${directory}/nothing";
+        closure = null;
         volumeId = "BAD";
       });
 }

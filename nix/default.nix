@@ -29,7 +29,13 @@ let
     signImage = self.callPackage ./sign.nix { };
     mkBios = self.callPackage ./bios { };
     mkVmlinux = self.callPackage ./vmlinux.nix { };
+    copyFiles = self.callPackage ./copy-files.nix { };
+    mkEsp = self.callPackage ./esp.nix { };
     mkIso = self.callPackage ./iso.nix { };
+    mkPayload = self.callPackage ./payload.nix { };
+    mkNetboot = self.callPackage ./netboot.nix { };
+    mkDisk = self.callPackage ./disk.nix { };
+    mkContainerDisk = self.callPackage ./container-disk.nix { };
     mkRunner = self.callPackage ./vm.nix { };
     mkSbom = self.callPackage ./sbom { };
     mkSizeReport = self.callPackage ./size-report { };
@@ -80,6 +86,10 @@ in
       sbom
       sizeReport
       vmlinux
+      payload
+      netboot
+      disk
+      containerDisk
       ;
   };
 

@@ -2,38 +2,31 @@
 # they start by El Torito on a disc, and by partition table and master boot record on a disk that the medium was written to.
 # Made without root or loop devices.
 {
-  lib,
   runCommand,
   xorriso,
-  mtools,
-  dosfstools,
+  mkEsp,
   mkBios,
+  copyFiles,
 }:
 /*
-  Type: mkIso :: { name, uki, files, closure ? null, volumeId } -> derivation with the file `<name>.iso`
+  Type: mkIso :: { name, uki, files, closure, volumeId } -> derivation with the file `<name>.iso`; see copyFiles
 
-  files     attribute set of path -> store path
-  closure   output of mkClosure: store paths to have below nix/store, as they are
   volumeId  ISO 9660 volume id, at most 32 characters
 */
 {
   name,
   uki,
   files,
-  closure ? null,
+  closure,
   volumeId,
 }:
 let
+  esp = mkEsp { inherit name uki; };
   bios = mkBios { inherit name uki; };
 in
 runCommand "${name}-iso"
   {
-    nativeBuildInputs = [
-      xorriso
-      mtools
-      dosfstools
-    ];
-    # mtools and xorriso take every date from it; FAT has none before 1980.
+    nativeBuildInputs = [ xorriso ];
     SOURCE_DATE_EPOCH = 315532800;
     passthru = {
       file = "${name}.iso";
@@ -45,39 +38,11 @@ runCommand "${name}-iso"
     export LC_ALL=C TZ=UTC
     mkdir -p $out tree
 
-    # FAT as small as its content and a signature of it allow: one table, a root directory of one sector.
-    uki=${uki}/${uki.file}
-    size=$(stat --format=%s "$uki")
-    cluster=4096
-    clusters=$(((size + 32768 + cluster - 1) / cluster + 2))
-    if [ $clusters -lt 4000 ]; then bits=12; elif [ $clusters -lt 65000 ]; then bits=16; else bits=32; fi
-    sectors=$((1 + (clusters * bits / 8 + 511) / 512 + 1 + 1 + clusters * cluster / 512))
-    # FAT32 has more reserved sectors and keeps its root directory in a cluster.
-    [ $bits = 32 ] && sectors=$((sectors + 64 + clusters / 64))
-    truncate --size=$((sectors * 512)) tree/efi.img
-    options="-F $bits -f 1 -s $((cluster / 512)) -a --invariant"
-    [ $bits = 32 ] || options="$options -r 16 -R 1"
-    mkfs.vfat $options tree/efi.img
-    mmd -i tree/efi.img ::/EFI ::/EFI/BOOT
-    mcopy -i tree/efi.img "$uki" ::/EFI/BOOT/BOOTX64.EFI
-
+    cp ${esp}/${esp.file} tree/efi.img
     cp ${bios}/bios.img tree/bios.img
-    chmod u+w tree/bios.img
+    chmod u+w tree/efi.img tree/bios.img
 
-    ${lib.concatStrings (
-      lib.mapAttrsToList (path: source: ''
-        if ! [ -e ${source} ]; then
-          echo ${lib.escapeShellArg "The file \"${path}\" of the image \"${name}\" does not exist: \"${source}\"."} >&2
-          exit 1
-        fi
-        mkdir -p "$(dirname tree/${lib.escapeShellArg path})"
-        cp -rL --no-preserve=mode,ownership ${source} tree/${lib.escapeShellArg path}
-      '') files
-    )}
-    ${lib.optionalString (closure != null) ''
-      mkdir -p tree/nix/store
-      while read -r path; do cp -a "$path" tree/nix/store/; done < ${closure}/store-paths
-    ''}
+    ${copyFiles { inherit name files closure; }}
     find tree -exec touch --no-dereference --date=@$SOURCE_DATE_EPOCH {} +
 
     xorriso -as mkisofs -quiet \
@@ -102,6 +67,6 @@ runCommand "${name}-iso"
     {
       printf '\x80\xfe\xff\xff\xef\xfe\xff\xff'
       bytes $((block * 4))
-      bytes $sectors
+      bytes $(($(stat --format=%s ${esp}/${esp.file}) / 512))
     } | dd of="$out/${name}.iso" bs=1 seek=446 conv=notrunc status=none
   ''

@@ -9,6 +9,10 @@
   mkUki,
   mkVmlinux,
   mkIso,
+  mkPayload,
+  mkNetboot,
+  mkDisk,
+  mkContainerDisk,
   mkRunner,
   mkSbom,
   mkSizeReport,
@@ -28,7 +32,7 @@ in
 /*
   Makes a bootable image of a program.
 
-  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, vmlinux, modules, vm, sbom, sizeReport, settings }
+  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, vmlinux, modules, payload, netboot, disk, containerDisk, vm, sbom, sizeReport, settings }
 
   name          names the files, the volume and, unless DHCP or a setting says otherwise, the host
   app           a package whose main program is a static executable
@@ -120,6 +124,9 @@ let
     provided = lib.attrNames userSettings.app.links;
     settings = initSettings;
   };
+  # A word of its own, since the closure has the settings in it.
+  isOnMedium = hasClosure && closureIn == "iso";
+  onMedium = if isOnMedium then closure else null;
   initSettings = {
     inherit name volumeId;
     app = {
@@ -134,7 +141,7 @@ let
     inherit (userSettings) network;
     storage =
       userSettings.storage
-      // lib.optionalAttrs (hasClosure && closureIn == "iso") {
+      // lib.optionalAttrs isOnMedium {
         closure = if isInStore (lib.head words) then lib.head words else builtins.storeDir;
       };
     clock = userSettings.clock // {
@@ -186,8 +193,25 @@ let
       volumeId
       files
       ;
-    closure = if hasClosure && closureIn == "iso" then closure else null;
+    closure = onMedium;
   };
+  payload = mkPayload {
+    inherit name files volumeId;
+    closure = onMedium;
+  };
+  # An image without files has nothing to bring along.
+  brought = if files == { } && !isOnMedium then null else payload;
+  netboot = mkNetboot {
+    inherit name initramfs;
+    kernel = linux;
+    payload = brought;
+    inherit (uki) commandLine;
+  };
+  disk = mkDisk {
+    inherit name uki;
+    payload = brought;
+  };
+  containerDisk = mkContainerDisk { inherit name disk; };
 in
 if wrong != [ ] then
   throw (lib.head wrong)
@@ -198,6 +222,10 @@ else
       uki
       initramfs
       modules
+      payload
+      netboot
+      disk
+      containerDisk
       ;
     kernel = linux;
     settings = initSettings;
@@ -221,6 +249,6 @@ else
         files
         ;
       kernel = linux;
-      closure = if hasClosure && closureIn == "iso" then closure else null;
+      closure = onMedium;
     };
   }

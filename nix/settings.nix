@@ -53,6 +53,10 @@ let
         value == null
         || (isString value && builtins.match "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?" value != null);
     };
+    bool = {
+      description = "true or false";
+      check = lib.isBool;
+    };
     onExit = {
       description = "\"reboot\", \"restart\" or \"poweroff\"";
       check =
@@ -105,6 +109,11 @@ let
       type = types.seconds;
       default = 5;
       description = "How long the app's start waits for storage.";
+    };
+    storage.grow = {
+      type = types.bool;
+      default = false;
+      description = "Whether /persistent is extended to the end of its disk; the `disk` image says so itself.";
     };
     clock.servers = {
       type = types.names;

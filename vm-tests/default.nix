@@ -2,6 +2,7 @@
 {
   lib,
   newScope,
+  writeText,
   rust,
   mkImage,
 }:
@@ -24,6 +25,14 @@ let
       name = "probe";
       # Short, since tests wait it out.
       settings.app.gracePeriod = 4;
+    };
+    # With files, for the forms that are no ISO.
+    formsImage = self.mkProbeImage {
+      name = "forms";
+      files = {
+        "about.txt" = writeText "about.txt" "This came with the image.\n";
+        "deep/er/A Longer Name.txt" = writeText "deep.txt" "found\n";
+      };
     };
   });
 

@@ -97,6 +97,8 @@ pub struct Storage {
     /// medium that has it is taken for `/iso`, its `nix/store` is `/nix/store` too, and the app waits for it without a
     /// deadline.
     pub closure: Option<PathBuf>,
+    /// Whether `/persistent` is extended to the end of its disk.
+    pub grow: bool,
 }
 
 impl Default for Storage {
@@ -104,6 +106,7 @@ impl Default for Storage {
         Self {
             deadline: 5,
             closure: None,
+            grow: false,
         }
     }
 }

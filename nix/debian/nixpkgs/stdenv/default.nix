@@ -23,6 +23,7 @@ let
     isMusl = false;
     linuxArch = "x86_64";
     efiArch = "x64";
+    go.GOARCH = "amd64";
     qemuArch = "x86_64";
     linux-kernel = {
       name = "pc";

@@ -6,10 +6,15 @@
 //! several devices is made at that time, so that it does not depend on which of them was quicker. What comes
 //! later is mounted if its place is still empty.
 //!
+//! An initramfs that brings the image's files itself ([`image`]) has `/iso` mounted at once, and no medium is asked for it.
+//!
 //! Reading and mounting happen on threads of their own: a device that hangs holds up nothing but itself.
 
 mod choose;
 mod closure;
+mod gpt;
+mod grow;
+mod image;
 mod probe;
 mod sysfs;
 
@@ -80,8 +85,10 @@ pub async fn run(
         data: Slot::Empty,
         phase: Phase::Collecting,
         moved: Instant::now(),
+        grow: settings.grow,
     };
     let deadline = Instant::now() + Duration::from_secs(settings.deadline.into());
+    storage.mount_image();
     storage.look_at_all();
     let mut glance = tokio::time::interval(GLANCE);
     loop {
@@ -172,6 +179,8 @@ struct Storage {
     data: Slot,
     phase: Phase,
     moved: Instant,
+    /// Whether `/persistent` is to fill its disk.
+    grow: bool,
 }
 
 impl Storage {
@@ -398,9 +407,37 @@ impl Storage {
         {
             return false;
         }
-        let complete = choose::iso(&self.found, self.volume_id.as_deref(), false).is_some()
-            && !choose::persistent(&self.found).is_empty();
+        let has_iso = self.iso != Slot::Empty
+            || choose::iso(&self.found, self.volume_id.as_deref(), false).is_some();
+        let complete = has_iso && !choose::persistent(&self.found).is_empty();
         complete || !sysfs::has_slow_bus() || self.moved.elapsed() >= QUIET
+    }
+
+    fn mount_image(&mut self) {
+        let path = Path::new(image::PATH);
+        if !path.exists() {
+            return;
+        }
+        self.put(Place::Iso, Slot::Mounting("loop".into()), None);
+        let (reports, closure) = (self.reports.clone(), self.closure.clone());
+        tokio::task::spawn_blocking(move || {
+            let kind = Kind::Iso9660;
+            // The device stays open until it is mounted: then the mount keeps its file.
+            let device = image::attach(path);
+            let (name, result) = match device {
+                Ok(device) => {
+                    let result = mount(Place::Iso, &device.name, kind, closure.as_deref());
+                    (device.name, result)
+                }
+                Err(error) => ("loop-control".into(), Err(error)),
+            };
+            let _ = reports.send(Report::Mounted {
+                place: Place::Iso,
+                name,
+                kind,
+                result,
+            });
+        });
     }
 
     fn mount(&mut self, place: Place, name: String) {
@@ -409,13 +446,13 @@ impl Storage {
         };
         self.mentioned.insert(name.clone());
         self.put(place, Slot::Mounting(name.clone()), None);
-        let reports = self.reports.clone();
+        let (reports, may_grow) = (self.reports.clone(), self.grow);
         let closure = self.closure.clone().filter(|_| place == Place::Iso);
         tokio::task::spawn_blocking(move || {
-            let result = mount(place, &name, kind).and_then(|read_only| {
-                closure.map_or(Ok(()), |path| closure::enter(&path))?;
-                Ok(read_only)
-            });
+            let result = mount(place, &name, kind, closure.as_deref());
+            if place == Place::Persistent && matches!(result, Ok(false)) {
+                grow::fill_disk(&name, kind, place.path(), may_grow);
+            }
             let _ = reports.send(Report::Mounted {
                 place,
                 name,
@@ -440,7 +477,7 @@ impl Storage {
 }
 
 /// Mounts, and says whether the result is read-only: a medium that is write-protected is mounted all the same.
-fn mount(place: Place, name: &str, kind: Kind) -> io::Result<bool> {
+fn mount(place: Place, name: &str, kind: Kind, closure: Option<&Path>) -> io::Result<bool> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     let attempt = |flags: MountFlags| {
         sys_mount::Mount::builder()
@@ -450,7 +487,9 @@ fn mount(place: Place, name: &str, kind: Kind) -> io::Result<bool> {
             .map(drop)
     };
     if place == Place::Iso {
-        return attempt(flags | MountFlags::RDONLY).map(|()| true);
+        attempt(flags | MountFlags::RDONLY)?;
+        closure.map_or(Ok(()), closure::enter)?;
+        return Ok(true);
     }
     let flags = flags | MountFlags::NOATIME;
     match attempt(flags) {

@@ -1,0 +1,85 @@
+# The image as a disk: an EFI system partition, the image's files, and /persistent, which grows with the disk.
+{
+  lib,
+  runCommand,
+  runCommandCC,
+  btrfs-progs,
+  qemu,
+  util-linux,
+  mkEsp,
+}:
+let
+  # Only a file system of fixed bytes makes a disk of fixed bytes.
+  noChance = runCommandCC "no-chance" { } ''
+    mkdir -p $out/lib
+    gcc -O2 -Wall -shared -fPIC -o $out/lib/no-chance.so ${./no-chance.c}
+  '';
+  # Not much less than btrfs's least; most of it is not written.
+  persistent = runCommand "persistent" { nativeBuildInputs = [ btrfs-progs ]; } ''
+    mkdir -p $out
+    truncate --size=128M $out/persistent.img
+    LD_PRELOAD=${noChance}/lib/no-chance.so mkfs.btrfs --quiet --label tinyboot \
+      --uuid 74696e79-626f-4f74-8000-000000000010 $out/persistent.img
+  '';
+in
+/*
+  Type: mkDisk :: { name, uki, payload ? null } -> derivation with the files `<name>.raw` and `<name>.qcow2`
+
+  payload  output of mkPayload, which becomes a partition
+
+  The last partition has the mark "grow": see docs/cloud.md.
+*/
+{
+  name,
+  uki,
+  payload ? null,
+}:
+let
+  esp = mkEsp { inherit name uki; };
+in
+runCommand "${name}-disk"
+  {
+    nativeBuildInputs = [
+      qemu
+      util-linux
+    ];
+    passthru = {
+      raw = "${name}.raw";
+      qcow2 = "${name}.qcow2";
+    };
+    meta.description = "Disk image of ${name}, raw and as qcow2";
+  }
+  ''
+    export LC_ALL=C
+    mkdir -p $out
+    disk=$out/${name}.raw
+    next=1
+    # Adds a partition as large as a file, from one mebibyte to another.
+    partition() {
+      mebibytes=$((($(stat --format=%s "$1") + 1048575) / 1048576))
+      echo "start=''${next}MiB, size=''${mebibytes}MiB, $2" >> table
+      echo "$next $1" >> parts
+      next=$((next + mebibytes))
+    }
+    # The first sectors are kept free: they are for a second copy of the partition table's entries.
+    cat > table <<'EOF'
+    label: gpt
+    label-id: 74696E79-626F-4F74-8000-000000000002
+    first-lba: 2048
+    EOF
+    partition ${esp}/${esp.file} 'type=uefi, name=esp, uuid=74696E79-626F-4F74-8000-000000000003'
+    ${lib.optionalString (payload != null) ''
+      partition ${payload}/${payload.file} 'type=linux, name=files, uuid=74696E79-626F-4F74-8000-000000000004'
+    ''}
+    partition ${persistent}/persistent.img \
+      'type=linux, name=tinyboot, attrs="GUID:59", uuid=74696E79-626F-4F74-8000-000000000005'
+
+    truncate --size=$((next + 1))M "$disk"
+    sfdisk --quiet --no-reread --no-tell-kernel "$disk" < table
+    while read -r start part; do
+      dd if="$part" of="$disk" bs=1M seek="$start" conv=notrunc,sparse status=none
+    done < parts
+    sfdisk --verify "$disk"
+    qemu-img convert -c -f raw -O qcow2 "$disk" $out/${name}.qcow2
+    qemu-img check $out/${name}.qcow2
+  ''
