@@ -27,6 +27,7 @@ let
     mkUki = self.callPackage ./uki.nix { };
     mkBios = self.callPackage ./bios { };
     mkIso = self.callPackage ./iso.nix { };
+    mkPayload = self.callPackage ./payload.nix { };
     mkRunner = self.callPackage ./vm.nix { };
     mkImage = self.callPackage ./mk-image.nix { };
 
@@ -71,7 +72,9 @@ in
       uki
       initramfs
       modules
+      payload
       ;
+    options = tinyboot.callPackage ./options.nix { };
   };
 
   apps = {

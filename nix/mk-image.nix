@@ -7,14 +7,18 @@
   mkInitramfs,
   mkUki,
   mkIso,
+  mkPayload,
   mkRunner,
 }:
 let
   release = import ./release.nix;
   profiles = import ./hardware.nix;
+  arguments = import ./arguments.nix { inherit lib profiles; };
+  inherit (arguments) defaults;
   settingsOptions = import ./settings.nix { inherit lib; };
   problems = import ./asserts.nix {
     inherit lib profiles;
+    inherit (arguments) types;
     settingsProblems = settingsOptions.problems;
   };
   # 32 characters of ISO 9660's d-characters.
@@ -24,34 +28,24 @@ in
 /*
   Makes a bootable image of a program.
 
-  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, modules, vm, settings }
+  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, modules, payload, vm, settings }
 
-  name          names the files, the volume and, unless DHCP or a setting says otherwise, the host
-  app           a package whose main program is a static executable
-  src           or a folder with Cargo.toml and Cargo.lock, to be built as one
-  command       or a command line as a list: any program, whose closure comes along in memory
-  files         attribute set of path -> store path, readable under /iso
-  hardware      a profile of hardware.nix, or a list of module names
-  kernel        "virtual", the small one, or "generic", for hardware and for every hypervisor; without it, what the
-                profile needs, and "virtual" for a list of modules
-  settings      init's settings, see settings.nix
-  kernelParams  list of further kernel parameters; the kernel is not rebuilt
-  kernelConfig  list of further configuration fragments; the kernel is rebuilt
+  The arguments are described in arguments.nix, for people in docs/options.md.
 
   Example:
     mkImage { name = "hello"; src = ./.; settings.app.gracePeriod = 30; }
 */
 {
   name,
-  app ? null,
-  src ? null,
-  command ? null,
-  files ? { },
-  hardware ? "virtio",
-  kernel ? null,
-  settings ? { },
-  kernelParams ? [ ],
-  kernelConfig ? [ ],
+  app ? defaults.app,
+  src ? defaults.src,
+  command ? defaults.command,
+  files ? defaults.files,
+  hardware ? defaults.hardware,
+  kernel ? defaults.kernel,
+  settings ? defaults.settings,
+  kernelParams ? defaults.kernelParams,
+  kernelConfig ? defaults.kernelConfig,
 }:
 let
   wrong = problems {
@@ -69,18 +63,15 @@ let
       ;
   };
 
-  program =
-    if command != null then
-      null
-    else if src != null then
-      lib.getExe (
-        rust.buildApp {
-          inherit src;
-          pname = (lib.importTOML (src + "/Cargo.toml")).package.name;
-        }
-      )
+  package =
+    if src != null then
+      rust.buildApp {
+        inherit src;
+        pname = (lib.importTOML (src + "/Cargo.toml")).package.name;
+      }
     else
-      lib.getExe app;
+      app;
+  program = if command != null then null else lib.getExe package;
   commandLine =
     if program == null then
       map toString command
@@ -118,12 +109,13 @@ let
     inherit (profile) modules;
     kernel = linux;
   };
-  initramfs = mkInitramfs {
+  contents = {
     inherit name modules;
     app = program;
     closure = lib.optionals (program == null) command;
     settings = initSettings;
   };
+  initramfs = mkInitramfs contents;
   uki = mkUki {
     inherit name initramfs;
     kernel = linux;
@@ -146,6 +138,7 @@ let
       files
       ;
   };
+  payload = mkPayload { inherit name volumeId files; };
 in
 if wrong != [ ] then
   throw (lib.head wrong)
@@ -156,11 +149,22 @@ else
       uki
       initramfs
       modules
+      payload
       ;
     kernel = linux;
     settings = initSettings;
     isoFile = "${iso}/${iso.file}";
+    # For the loop of edit and run: what takes a release's time and gains only bytes is left out.
     vm = mkRunner {
-      inherit name iso;
+      inherit name payload;
+      kernel = linux;
+      inherit (uki) commandLine;
+      initramfs = mkInitramfs (
+        contents
+        // {
+          app = if program == null then null else lib.getExe (package.quick or package);
+          compress = false;
+        }
+      );
     };
   }

@@ -22,6 +22,18 @@ let
       export CARGO_BUILD_RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$buildTop=/build"
     '';
   };
+
+  # What builds a profile's program soon, at the price of size: cargo reads these over the manifest.
+  quick =
+    profile:
+    let
+      variable = "CARGO_PROFILE_${lib.replaceStrings [ "-" ] [ "_" ] (lib.toUpper profile)}";
+    in
+    {
+      "${variable}_OPT_LEVEL" = "1";
+      "${variable}_LTO" = "off";
+      "${variable}_CODEGEN_UNITS" = "16";
+    };
 in
 {
   inherit environment;
@@ -34,7 +46,7 @@ in
     src      folder with Cargo.toml and Cargo.lock, of a package or of a workspace
     pname    the package, and its executable
     profile  cargo's profile; the workspace must define it unless it is one of cargo's own
-    Further arguments are those of crane's buildPackage.
+    Further arguments are those of crane's buildPackage. The result's `quick` is the same program, built sooner and larger.
   */
   buildApp =
     {
@@ -44,6 +56,18 @@ in
       ...
     }@args:
     let
+      build =
+        common:
+        craneLib.buildPackage (
+          common
+          // {
+            cargoArtifacts = craneLib.buildDepsOnly common;
+            meta = {
+              mainProgram = pname;
+            }
+            // args.meta or { };
+          }
+        );
       common =
         environment
         // {
@@ -54,14 +78,5 @@ in
         }
         // removeAttrs args [ "profile" ];
     in
-    craneLib.buildPackage (
-      common
-      // {
-        cargoArtifacts = craneLib.buildDepsOnly common;
-        meta = {
-          mainProgram = pname;
-        }
-        // args.meta or { };
-      }
-    );
+    build common // { quick = build (common // quick common.CARGO_PROFILE); };
 }
