@@ -3,6 +3,7 @@
 {
   lib,
   profiles,
+  types,
   settingsProblems,
 }:
 {
@@ -48,8 +49,9 @@ let
     word: !isString word || (builtins.hasContext word && lib.hasPrefix "${builtins.storeDir}/" word);
   isFile = value: builtins.isPath value || isString value || lib.isDerivation value;
 in
-optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" name == null)
-  "The name of an image must be at most 63 letters, digits, dots, hyphens, plus signs and underscores, but is ${show name}."
+optional (
+  !isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" name == null
+) "The name of an image must be ${types.name}, but is ${show name}."
 ++
   optional (lib.length given != 1)
     "One of `app`, `src` and `command` must be given for ${image}, but there ${
@@ -57,15 +59,15 @@ optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" na
     }."
 ++ optional (
   app != null && !lib.isDerivation app
-) "The app of ${image} must be a package, but is ${show app}."
+) "The app of ${image} must be ${types.app}, but is ${show app}."
 ++ optional (
   src != null && !builtins.pathExists (src + "/Cargo.toml")
-) "The source of ${image} must be a folder with a Cargo.toml, but ${toString src} has none."
+) "The source of ${image} must be ${types.src}, but ${toString src} has none."
 ++ (
   if command == null then
     [ ]
   else if !isList command || command == [ ] then
-    [ "The command of ${image} must be a list of at least one word, but is ${show command}." ]
+    [ "The command of ${image} must be ${types.command}, but is ${show command}." ]
   else
     let
       bad = lib.filter (word: !isWord word) command;
@@ -86,10 +88,10 @@ optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" na
         "memory"
       ]
     )
-    "The place of the closure, `closureIn`, of ${image} must be \"iso\" or \"memory\", but is ${show closureIn}."
+    "The place of the closure, `closureIn`, of ${image} must be ${types.closureIn}, but is ${show closureIn}."
 ++ (
   if !isAttrs files then
-    [ "The files of ${image} must be an attribute set of path and store path, but are ${show files}." ]
+    [ "The files of ${image} must be ${types.files}, but are ${show files}." ]
   else
     map (
       path:
@@ -99,21 +101,20 @@ optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" na
       lib.filter (path: !isFile files.${path}) (lib.attrNames files)
     )
 )
-++
-  optional
-    (!(isList hardware && all isString hardware) && !(isString hardware && profiles ? ${hardware}))
-    "The hardware of ${image} must be a list of module names or one of the profiles ${concatStringsSep ", " (lib.attrNames profiles)}, but is ${show hardware}."
+++ optional (
+  !(isList hardware && all isString hardware) && !(isString hardware && profiles ? ${hardware})
+) "The hardware of ${image} must be ${types.hardware}, but is ${show hardware}."
 ++ optional (
   !lib.elem kernel [
     null
     "virtual"
     "generic"
   ]
-) "The kernel of ${image} must be \"virtual\" or \"generic\", but is ${show kernel}."
+) "The kernel of ${image} must be ${types.kernel}, but is ${show kernel}."
 ++ settingsProblems image settings
 ++ (
   if !isList kernelParams then
-    [ "The kernel parameters of ${image} must be a list, but are ${show kernelParams}." ]
+    [ "The kernel parameters of ${image} must be ${types.kernelParams}, but are ${show kernelParams}." ]
   else
     map (
       parameter: "The kernel parameter ${show parameter} of ${image} must be a string of one line."
@@ -121,19 +122,16 @@ optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" na
 )
 ++ optional (
   !isList kernelConfig || !all isFile kernelConfig
-) "The kernel configuration of ${image} must be a list of files, but is ${show kernelConfig}."
-++
-  optional
-    (
-      signing != null
-      && !(
-        isAttrs signing
-        &&
-          lib.attrNames signing == [
-            "certificate"
-            "key"
-          ]
-        && all isFile (lib.attrValues signing)
-      )
-    )
-    "The signing of ${image} must be null or an attribute set of the files `key` and `certificate`, but is ${show signing}."
+) "The kernel configuration of ${image} must be ${types.kernelConfig}, but is ${show kernelConfig}."
+++ optional (
+  signing != null
+  && !(
+    isAttrs signing
+    &&
+      lib.attrNames signing == [
+        "certificate"
+        "key"
+      ]
+    && all isFile (lib.attrValues signing)
+  )
+) "The signing of ${image} must be ${types.signing}, but is ${show signing}."

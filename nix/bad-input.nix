@@ -13,9 +13,10 @@
   image,
 }:
 let
+  profiles = import ./hardware.nix;
   problems = import ./asserts.nix {
-    inherit lib;
-    profiles = import ./hardware.nix;
+    inherit lib profiles;
+    inherit (import ./arguments.nix { inherit lib profiles; }) types;
     settingsProblems = (import ./settings.nix { inherit lib; }).problems;
   };
   good = {

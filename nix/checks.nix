@@ -40,6 +40,14 @@ templates
 // prefix "bad-input" (callPackage ./bad-input.nix { })
 // prefix "reproducible" reproducible
 // {
+  options = runCommand "options" { made = flake.packages.${stdenv.hostPlatform.system}.options; } ''
+    if ! diff --unified ${../docs/options.md} $made; then
+      echo "The page docs/options.md is not what nix/options.nix makes: nix build .#options, and copy the result there." >&2
+      exit 1
+    fi
+    touch $out
+  '';
+
   nix-fmt = runCommand "nix-fmt" { nativeBuildInputs = [ nixfmt ]; } ''
     find ${
       lib.sourceByRegex ../. [

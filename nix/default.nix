@@ -91,6 +91,7 @@ in
       disk
       containerDisk
       ;
+    options = tinyboot.callPackage ./options.nix { };
   };
 
   apps = {

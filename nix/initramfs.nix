@@ -9,13 +9,14 @@
   init,
 }:
 /*
-  Type: mkInitramfs :: { name, app ? null, closure ? null, settings, modules } -> derivation with the file `initramfs`
+  Type: mkInitramfs :: { name, app ? null, closure ? null, settings, modules, compress ? true } -> derivation with the file `initramfs`
 
   name      the image's name
   app       path of a static executable, which becomes /app/<its name>
   closure   output of mkClosure: store paths to bring along at their own places
   settings  attribute set: init's settings file
   modules   output of mkModules
+  compress  whether bytes count more than the time of the build
 */
 {
   name,
@@ -23,6 +24,7 @@
   closure ? null,
   settings,
   modules,
+  compress ? true,
 }:
 runCommand "${name}-initramfs"
   {
@@ -73,6 +75,8 @@ runCommand "${name}-initramfs"
       mkdir -p $out
       # The kernel allocates the whole dictionary to unpack: enough to find what init and app have in common, not more.
       (cd root && find . -mindepth 1 -print0 | LC_ALL=C sort -z | cpio --quiet -o -H newc -R +0:+0 --reproducible --null) |
-        xz --check=crc32 --x86 --lzma2=preset=9e,dict=8MiB --threads=1 > $out/initramfs
+        ${
+          if compress then "xz --check=crc32 --x86 --lzma2=preset=9e,dict=8MiB --threads=1" else "cat"
+        } > $out/initramfs
     ''
   )

@@ -20,9 +20,12 @@
 let
   release = import ./release.nix;
   profiles = import ./hardware.nix;
+  arguments = import ./arguments.nix { inherit lib profiles; };
+  inherit (arguments) defaults;
   settingsOptions = import ./settings.nix { inherit lib; };
   problems = import ./asserts.nix {
     inherit lib profiles;
+    inherit (arguments) types;
     settingsProblems = settingsOptions.problems;
   };
   # 32 characters of ISO 9660's d-characters.
@@ -32,38 +35,28 @@ in
 /*
   Makes a bootable image of a program.
 
-  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, vmlinux, modules, payload, netboot, disk, containerDisk, vm, sbom, sizeReport, settings }
+  Type: mkImage :: { name, app | src | command, … } -> {
+    iso, isoFile, uki, initramfs, kernel, vmlinux, modules, payload, netboot, disk, containerDisk, vm, sbom, sizeReport, settings
+  }
 
-  name          names the files, the volume and, unless DHCP or a setting says otherwise, the host
-  app           a package whose main program is a static executable
-  src           or a folder with Cargo.toml and Cargo.lock, to be built as one
-  command       or a command line as a list: any program of the store and its arguments, whose closures come along
-  closureIn     "iso": the closures lie on the medium and are read there; "memory": in the initramfs
-  files         attribute set of path -> store path, readable under /iso
-  hardware      a profile of hardware.nix, or a list of module names
-  kernel        "virtual", the small one, or "generic", for hardware and for every hypervisor; without it, what the
-                profile needs, and "virtual" for a list of modules
-  settings      init's settings, see settings.nix
-  kernelParams  list of further kernel parameters; the kernel is not rebuilt
-  kernelConfig  list of further configuration fragments; the kernel is rebuilt
-  signing       { key, certificate } for UEFI Secure Boot, PEM files that may be in the store; see docs/secure-boot.md
+  The arguments are described in arguments.nix, for people in docs/options.md.
 
   Example:
     mkImage { name = "hello"; src = ./.; settings.app.gracePeriod = 30; }
 */
 {
   name,
-  app ? null,
-  src ? null,
-  command ? null,
-  closureIn ? "iso",
-  files ? { },
-  hardware ? "virtio",
-  kernel ? null,
-  settings ? { },
-  kernelParams ? [ ],
-  kernelConfig ? [ ],
-  signing ? null,
+  app ? defaults.app,
+  src ? defaults.src,
+  command ? defaults.command,
+  closureIn ? defaults.closureIn,
+  files ? defaults.files,
+  hardware ? defaults.hardware,
+  kernel ? defaults.kernel,
+  settings ? defaults.settings,
+  kernelParams ? defaults.kernelParams,
+  kernelConfig ? defaults.kernelConfig,
+  signing ? defaults.signing,
 }:
 let
   wrong = problems {
@@ -166,12 +159,13 @@ let
     inherit (profile) modules;
     kernel = linux;
   };
-  initramfs = mkInitramfs {
+  contents = {
     inherit name modules;
     app = program;
     closure = if hasClosure && closureIn == "memory" then closure else null;
     settings = initSettings;
   };
+  initramfs = mkInitramfs contents;
   uki = mkUki {
     inherit name initramfs signing;
     kernel = linux;
@@ -231,8 +225,18 @@ else
     settings = initSettings;
     vmlinux = mkVmlinux linux;
     isoFile = "${iso}/${iso.file}";
+    # For the loop of edit and run: what takes a release's time and gains only bytes is left out.
     vm = mkRunner {
-      inherit name iso;
+      inherit name payload;
+      kernel = linux;
+      inherit (uki) commandLine;
+      initramfs = mkInitramfs (
+        contents
+        // {
+          app = if program == null then null else lib.getExe (package.quick or package);
+          compress = false;
+        }
+      );
     };
     sbom = mkSbom {
       inherit name;

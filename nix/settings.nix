@@ -1,4 +1,4 @@
-# init's settings as a user writes them: name, type, default and description of each; wrong ones get a sentence.
+# init's settings as a user writes them: name, type, default, example and description of each; wrong ones get a sentence.
 { lib }:
 let
   inherit (lib)
@@ -73,51 +73,65 @@ let
     app.arguments = {
       type = types.strings;
       default = [ ];
+      example = [ "--verbose" ];
       description = "Arguments of the app.";
     };
     app.environment = {
       type = types.environment;
       default = { };
+      example = {
+        RUST_LOG = "info";
+      };
       description = "Environment variables of the app, besides those of the contract.";
     };
     app.links = {
       type = types.links;
       default = { };
+      example = {
+        "/bin/sh" = "/nix/store/…-busybox/bin/sh";
+      };
       description = "Symbolic links that are made before the app starts, such as /bin/sh.";
     };
     app.gracePeriod = {
       type = types.seconds;
       default = 10;
+      example = 30;
       description = "How long the app may take to stop before it is killed.";
     };
     app.onExit = {
       type = types.onExit;
       default = "reboot";
+      example = "poweroff";
       description = "What follows when the app ends by itself.";
     };
     network.hostName = {
       type = types.hostName;
       default = null;
+      example = "kiosk";
       description = "Host name; without it the one that DHCP gives, else the image's name.";
     };
     network.deadline = {
       type = types.seconds;
       default = 10;
+      example = 30;
       description = "How long the app's start waits for links that have a carrier.";
     };
     storage.deadline = {
       type = types.seconds;
       default = 5;
+      example = 20;
       description = "How long the app's start waits for storage.";
     };
     storage.grow = {
       type = types.bool;
       default = false;
+      example = true;
       description = "Whether /persistent is extended to the end of its disk; the `disk` image says so itself.";
     };
     clock.servers = {
       type = types.names;
       default = [ ];
+      example = [ "time.example.org" ];
       description = "NTP servers, asked after those that DHCP names.";
     };
   };
