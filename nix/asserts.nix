@@ -17,6 +17,7 @@
   settings,
   kernelParams,
   kernelConfig,
+  signing,
 }:
 let
   inherit (lib)
@@ -121,3 +122,18 @@ optional (!isString name || builtins.match "[a-zA-Z0-9][a-zA-Z0-9.+_-]{0,62}" na
 ++ optional (
   !isList kernelConfig || !all isFile kernelConfig
 ) "The kernel configuration of ${image} must be a list of files, but is ${show kernelConfig}."
+++
+  optional
+    (
+      signing != null
+      && !(
+        isAttrs signing
+        &&
+          lib.attrNames signing == [
+            "certificate"
+            "key"
+          ]
+        && all isFile (lib.attrValues signing)
+      )
+    )
+    "The signing of ${image} must be null or an attribute set of the files `key` and `certificate`, but is ${show signing}."

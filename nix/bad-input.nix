@@ -30,6 +30,7 @@ let
     settings = { };
     kernelParams = [ ];
     kernelConfig = [ ];
+    signing = null;
   };
 
   # Changed arguments, and how the only sentence about them begins.
@@ -53,6 +54,10 @@ let
     {
       change.settings.app.onExit = "explode";
       sentence = "The setting \"app.onExit\" of the image \"good\" must be \"reboot\", \"restart\" or \"poweroff\", but is \"explode\".";
+    }
+    {
+      change.signing.key = "key.pem";
+      sentence = "The signing of the image \"good\" must be null or an attribute set of the files `key` and `certificate`, but is ";
     }
     {
       change.name = "a b";

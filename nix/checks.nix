@@ -5,6 +5,7 @@
   nixfmt,
   runtime,
   reproducible,
+  vmTests,
   callPackage,
   stdenv,
 
@@ -33,8 +34,9 @@ let
   ) (removeAttrs flake.templates [ "default" ]);
 in
 templates
+// prefix "sbom" (callPackage ./sbom/check.nix { })
 // runtime.checks
-// prefix "vm" (callPackage ../vm-tests { })
+// prefix "vm" vmTests
 // prefix "bad-input" (callPackage ./bad-input.nix { })
 // prefix "reproducible" reproducible
 // {

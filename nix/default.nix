@@ -26,7 +26,9 @@ let
     mkClosure = self.callPackage ./closure.nix { };
     mkInitramfs = self.callPackage ./initramfs.nix { };
     mkUki = self.callPackage ./uki.nix { };
+    signImage = self.callPackage ./sign.nix { };
     mkBios = self.callPackage ./bios { };
+    mkVmlinux = self.callPackage ./vmlinux.nix { };
     mkIso = self.callPackage ./iso.nix { };
     mkRunner = self.callPackage ./vm.nix { };
     mkSbom = self.callPackage ./sbom { };
@@ -38,6 +40,7 @@ let
     peer = self.callPackage ../vm-tests/lib/peer.nix { };
 
     reproducible = self.callPackage ./reproducible.nix { tinyboot = self; };
+    vmTests = self.callPackage ../vm-tests { };
 
     image = self.mkImage {
       name = "hello";
@@ -76,6 +79,7 @@ in
       modules
       sbom
       sizeReport
+      vmlinux
       ;
   };
 
@@ -84,6 +88,10 @@ in
       type = "app";
       program = lib.getExe image.vm;
     };
+    sign = {
+      type = "app";
+      program = lib.getExe tinyboot.signImage;
+    };
     # What takes too long for every change: to start it is to have it built.
     check-long = {
       type = "app";
@@ -91,7 +99,12 @@ in
         pkgs.writeShellApplication {
           name = "check-long";
           text = lib.concatStrings (
-            lib.mapAttrsToList (name: check: "echo ${name}: passed, ${check}\n") tinyboot.reproducible.long
+            lib.mapAttrsToList (name: check: "echo ${name}: passed, ${check}\n") (
+              tinyboot.reproducible.long
+              // lib.concatMapAttrs (
+                name: test: lib.optionalAttrs (test ? long) { "vm-${name}" = test.long; }
+              ) tinyboot.vmTests
+            )
           );
         }
       );

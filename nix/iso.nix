@@ -84,7 +84,24 @@ runCommand "${name}-iso"
       -volid ${volumeId} -preparer TINYBOOT -publisher TINYBOOT -appid TINYBOOT \
       -no-pad -rational-rock -joliet -joliet-long \
       -b bios.img -no-emul-boot -boot-load-size 4 -boot-info-table --grub2-boot-info --grub2-mbr ${bios}/mbr.img \
-      -eltorito-alt-boot -e efi.img -no-emul-boot -isohybrid-gpt-basdat \
-      --modification-date=1980010100000000 --gpt_disk_guid 74696e79-626f-4f74-8000-000000000001 \
+      -eltorito-alt-boot -e efi.img -no-emul-boot \
+      --modification-date=1980010100000000 \
       -output "$out/${name}.iso" tree
+
+    # The partition that UEFI looks for on a disk, type 0xEF, marked active since some BIOS start no disk without such one.
+    # xorriso itself makes partitions of boot images for isolinux alone.
+    bytes() {
+      local number=$1
+      for _ in 1 2 3 4; do
+        printf "\\x$(printf %02x $((number & 255)))"
+        number=$((number >> 8))
+      done
+    }
+    block=$(xorriso -indev "$out/${name}.iso" -find /efi.img -exec report_lba 2>/dev/null |
+      sed -n 's/^File data lba: *[0-9]* *, *\([0-9]*\) *,.*/\1/p')
+    {
+      printf '\x80\xfe\xff\xff\xef\xfe\xff\xff'
+      bytes $((block * 4))
+      bytes $sectors
+    } | dd of="$out/${name}.iso" bs=1 seek=446 conv=notrunc status=none
   ''

@@ -7,6 +7,7 @@
   mkClosure,
   mkInitramfs,
   mkUki,
+  mkVmlinux,
   mkIso,
   mkRunner,
   mkSbom,
@@ -27,7 +28,7 @@ in
 /*
   Makes a bootable image of a program.
 
-  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, modules, vm, sbom, sizeReport, settings }
+  Type: mkImage :: { name, app | src | command, … } -> { iso, isoFile, uki, initramfs, kernel, vmlinux, modules, vm, sbom, sizeReport, settings }
 
   name          names the files, the volume and, unless DHCP or a setting says otherwise, the host
   app           a package whose main program is a static executable
@@ -41,6 +42,7 @@ in
   settings      init's settings, see settings.nix
   kernelParams  list of further kernel parameters; the kernel is not rebuilt
   kernelConfig  list of further configuration fragments; the kernel is rebuilt
+  signing       { key, certificate } for UEFI Secure Boot, PEM files that may be in the store; see docs/secure-boot.md
 
   Example:
     mkImage { name = "hello"; src = ./.; settings.app.gracePeriod = 30; }
@@ -57,6 +59,7 @@ in
   settings ? { },
   kernelParams ? [ ],
   kernelConfig ? [ ],
+  signing ? null,
 }:
 let
   wrong = problems {
@@ -72,6 +75,7 @@ let
       settings
       kernelParams
       kernelConfig
+      signing
       ;
   };
 
@@ -162,7 +166,7 @@ let
     settings = initSettings;
   };
   uki = mkUki {
-    inherit name initramfs;
+    inherit name initramfs signing;
     kernel = linux;
     commandLine = lib.concatStringsSep " " (
       [
@@ -197,6 +201,7 @@ else
       ;
     kernel = linux;
     settings = initSettings;
+    vmlinux = mkVmlinux linux;
     isoFile = "${iso}/${iso.file}";
     vm = mkRunner {
       inherit name iso;
@@ -205,6 +210,7 @@ else
       inherit name;
       kernel = linux;
       programs = lib.optional (package != null) package;
+      closure = if hasClosure then closure else null;
     };
     sizeReport = mkSizeReport {
       inherit
@@ -215,5 +221,6 @@ else
         files
         ;
       kernel = linux;
+      closure = if hasClosure && closureIn == "iso" then closure else null;
     };
   }

@@ -34,7 +34,7 @@ let
         cargoArtifacts = null;
         doInstallCargoArtifacts = false;
         buildPhaseCargoCommand = ''
-          cargo tree --offline --locked --package ${common.pname} --target $CARGO_BUILD_TARGET --edges normal \
+          cargo tree --offline --package ${common.pname} --target $CARGO_BUILD_TARGET --edges normal,no-proc-macro \
             --prefix none --no-dedupe --format '{p}|{l}|{r}' | LC_ALL=C sort --unique > crates
         '';
         installPhaseCommand = ''

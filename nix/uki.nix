@@ -1,24 +1,32 @@
 # Kernel, initramfs and command line in one PE file: what UEFI starts, Secure Boot signs and a TPM measures.
 # Format: the UAPI group's "Unified Kernel Image" specification.
 {
+  lib,
   runCommand,
   stdenv,
   systemd,
   systemdUkify,
+  libfaketime,
+  signImage,
 }:
-# Type: mkUki :: { name, kernel, initramfs, commandLine } -> derivation with the file `<name>.efi`
+/*
+  Type: mkUki :: { name, kernel, initramfs, commandLine, signing ? null } -> derivation with the file `<name>.efi`
+
+  signing  null, or { key, certificate } for UEFI Secure Boot
+*/
 {
   name,
   kernel,
   initramfs,
   commandLine,
+  signing ? null,
 }:
 let
   release = import ./release.nix;
 in
 runCommand "${name}-uki"
   {
-    nativeBuildInputs = [ systemdUkify ];
+    nativeBuildInputs = [ systemdUkify ] ++ lib.optional (signing != null) signImage;
     inherit commandLine;
     osRelease = ''
       ID=tinyboot
@@ -47,4 +55,9 @@ runCommand "${name}-uki"
       --os-release=@"$osReleasePath" \
       --uname=${kernel.modDirVersion} \
       --output=$out/${name}.efi
+    ${lib.optionalString (signing != null) ''
+      # A signature tells its time: a fixed one, for the same bytes whenever it is made.
+      TZ=UTC LD_PRELOAD=${libfaketime}/lib/libfaketime.so.1 FAKETIME="2026-01-01 00:00:00" \
+        sign-image --key ${signing.key} --certificate ${signing.certificate} $out/${name}.efi
+    ''}
   ''

@@ -20,19 +20,25 @@ let
     type: package: more:
     {
       inherit type;
-      name = package.pname or (lib.getName package);
-      version = package.version or "0";
+      name = lib.getName package;
+      version = lib.getVersion package;
       description = package.meta.description or "";
       licenses = licensesOf package;
       crates = package.crates or null;
     }
     // more;
 in
-# Type: mkSbom :: { name, kernel, programs } -> derivation with the file `<name>.cdx.json`
+/*
+  Type: mkSbom :: { name, kernel, programs, closure } -> derivation with the file `<name>.cdx.json`
+
+  programs  packages, with `crates` where buildApp made them
+  closure   output of mkClosure, or null
+*/
 {
   name,
   kernel,
   programs,
+  closure,
 }:
 runCommand "${name}-sbom"
   {
@@ -40,6 +46,7 @@ runCommand "${name}-sbom"
     description = builtins.toJSON {
       inherit name;
       inherit (release) version;
+      storePaths = if closure == null then null else "${closure}/store-paths";
       components = [
         (component "operating-system" kernel {
           name = "linux";

@@ -1,10 +1,12 @@
 """Writes a software bill of materials in CycloneDX 1.5: sbom.py DESCRIPTION OUTPUT
 
 DESCRIPTION is JSON: `name`, `version`, and `components`, each with `name`, `version`, `type`, `description` and, where they
-are known, `licenses` (SPDX expressions), `purl` and `crates`, a folder with `crates` and `Cargo.lock`.
+are known, `licenses` (SPDX expressions) and `crates`, a folder with `crates` and `Cargo.lock`; and `storePaths`, a file with a
+path of the Nix store on each line, or null.
 """
 
 import json
+import re
 import sys
 import tomllib
 import uuid
@@ -45,13 +47,30 @@ def crates(folder: str) -> list[dict[str, object]]:
     return found
 
 
+def store_paths(file: str) -> list[dict[str, object]]:
+    """What comes along with a command: all that a path of the store says of itself is its name."""
+    found = []
+    with open(file) as lines:
+        for line in lines:
+            base = line.strip().rpartition("/")[2].partition("-")[2]
+            match = re.fullmatch(r"(.+?)-(\d.*)", base)
+            name, version = match.groups() if match else (base, "0")
+            found.append({"type": "application", "name": name, "version": version, "description": line.strip()})
+    return found
+
+
 def main() -> None:
     with open(sys.argv[1]) as file:
         description = json.load(file)
+    parts = description["components"]
+    if description["storePaths"]:
+        parts += store_paths(description["storePaths"])
     components: dict[str, dict[str, object]] = {}
     edges: dict[str, list[str]] = {}
-    for part in description["components"]:
-        reference = part.get("purl") or f"pkg:generic/{part['name']}@{part['version']}"
+    top = []
+    for part in parts:
+        reference = f"pkg:generic/{part['name']}@{part['version']}"
+        top.append(reference)
         component = {"type": part["type"], "bom-ref": reference, "purl": reference}
         component |= {key: part[key] for key in ("name", "version", "description")}
         if part.get("licenses"):
@@ -64,7 +83,6 @@ def main() -> None:
                 edges[reference].append(str(crate["bom-ref"]))
 
     root = f"pkg:generic/{description['name']}@{description['version']}"
-    top = [part.get("purl") or f"pkg:generic/{part['name']}@{part['version']}" for part in description["components"]]
     edges[root] = top
     bom = {
         "bomFormat": "CycloneDX",

@@ -6,7 +6,7 @@
   cpio,
   xz,
 }:
-# Type: mkSizeReport :: { name, iso, uki, kernel, initramfs, files } -> derivation with `report.txt` and `report.svg`
+# Type: mkSizeReport :: { name, iso, uki, kernel, initramfs, files, closure } -> derivation with `report.txt` and `report.svg`
 {
   name,
   iso,
@@ -14,6 +14,7 @@
   kernel,
   initramfs,
   files,
+  closure,
 }:
 runCommand "${name}-size-report"
   {
@@ -30,6 +31,7 @@ runCommand "${name}-size-report"
       initramfs = "${initramfs}/initramfs";
       bios = "${iso.bios}/bios.img";
       files = map (file: "${file}") (builtins.attrValues files);
+      storePaths = if closure == null then null else "${closure}/store-paths";
       tree = "tree";
     };
     passAsFile = [ "description" ];

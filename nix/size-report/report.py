@@ -1,6 +1,7 @@
 """Says what takes the bytes of an image: report.py DESCRIPTION OUTPUT
 
-DESCRIPTION is JSON: `name`, `iso`, `uki`, `kernel`, `initramfs`, `bios` (paths of files) and `tree` (the initramfs unpacked).
+DESCRIPTION is JSON: `name`, `iso`, `uki`, `kernel`, `initramfs`, `bios` (paths of files), `files` (what is under
+/iso), `storePaths` (a file with the store's paths on the medium, or null) and `tree` (the initramfs unpacked).
 OUTPUT becomes a folder with `report.txt` and `report.svg`. The parts add up to the size of the ISO.
 """
 
@@ -38,7 +39,8 @@ def under(path: str) -> int:
     """Bytes of a file, or of the files of a folder."""
     if not os.path.isdir(path):
         return os.path.getsize(path)
-    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)
+    found = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+    return sum(os.path.getsize(file) for file in found if not os.path.islink(file))
 
 
 def compressed(paths: list[str]) -> int:
@@ -87,6 +89,9 @@ def main() -> None:
     content = sum(under(path) for path in given["files"])
     if content:
         parts["files under /iso"] = content
+    if given["storePaths"]:
+        with open(given["storePaths"]) as lines:
+            parts["programs on the medium"] = sum(under(line.strip()) for line in lines)
     parts["file systems and partition tables"] = size["iso"] - sum(parts.values())
     ordered = sorted(parts.items(), key=lambda part: -part[1])
     if sum(parts.values()) != size["iso"] or min(parts.values()) < 0:

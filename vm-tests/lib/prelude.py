@@ -38,9 +38,11 @@ def free_port() -> int:
 class Vm:
     """A machine of the driver, with what a guest without a shell lets one do."""
 
-    def __init__(self, name: str, arguments: list[str]) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], machine: str = "q35", qemu: str = "qemu-system-x86_64"
+    ) -> None:
         self.name = name
-        common = f"qemu-system-x86_64 -machine q35 -accel {accelerator()}"
+        common = f"{qemu} -machine {machine} -accel {accelerator()}"
         self.machine = create_machine(" ".join([common, *arguments]), name=name)
         # Up to where the console was read.
         self.read = 0
@@ -114,7 +116,7 @@ class Vm:
 
 
 class Guest(Vm):
-    """A machine that boots an image's ISO under UEFI."""
+    """A machine that boots an image's ISO, under UEFI unless said otherwise."""
 
     def __init__(
         self,
@@ -124,21 +126,30 @@ class Guest(Vm):
         nics: typing.Sequence[str] = (),
         control: bool = True,
         arguments: typing.Sequence[str] = (),
+        machine: str = "q35",
+        qemu: str = "qemu-system-x86_64",
+        memory: int = 256,
+        firmware: str = "uefi",
+        variables: str = "",
         medium: str = "-device ide-cd,drive=iso,bootindex=0",
+        nic_device: str = "virtio-net-pci,romfile=",
     ) -> None:
         """`disks` are raw images for virtio-blk; `nics` are QEMU's -netdev values without the id, for virtio-net, in
         the order of the guest's names; `control` adds a last NIC, through which the probe takes commands and which
-        has neither a router nor a DNS server; `medium` plugs in the drive `iso`."""
+        has neither a router nor a DNS server.
+
+        `memory` is in MiB; `firmware` is "uefi", "bios" or the file of another UEFI firmware; `variables` is the
+        file of UEFI variables with which each start begins; `medium` plugs in the drive `iso`, to which the
+        machine may write and of which nothing is kept; `nic_device` is the device of each NIC; `qemu` takes QEMU's
+        arguments."""
         self.port = free_port()
-        cdrom = [f"-drive if=none,id=iso,media=cdrom,readonly=on,format=raw,file={iso}"]
-        cdrom += [medium]
-        options = [
-            "-m 256",
-            f"-drive if=pflash,format=raw,unit=0,readonly=on,file={FIRMWARE}",
-            "-drive if=pflash,format=raw,unit=1,file=variables.fd",
-            *arguments,
-            *cdrom,
-        ]
+        self.variables = variables or VARIABLES
+        options = [f"-m {memory}"]
+        if firmware != "bios":
+            code = FIRMWARE if firmware == "uefi" else firmware
+            options += [f"-drive if=pflash,format=raw,unit=0,readonly=on,file={code}"]
+            options += ["-drive if=pflash,format=raw,unit=1,file=variables.fd"]
+        options += [*arguments, f"-drive if=none,id=iso,format=raw,snapshot=on,file={iso}", medium]
         for number, disk in enumerate(disks):
             options += [f"-drive if=none,id=disk{number},format=raw,file={disk}"]
             options += [f"-device virtio-blk-pci,drive=disk{number}"]
@@ -148,14 +159,14 @@ class Guest(Vm):
         for number, nic in enumerate(all_nics):
             kind, _, rest = nic.partition(",")
             options += [f"-netdev {kind},id=nic{number},{rest}"]
-            options += [f"-device virtio-net-pci,netdev=nic{number},romfile=,mac=52:54:00:00:00:{number + 1:02x}"]
+            options += [f"-device {nic_device},netdev=nic{number},mac=52:54:00:00:00:{number + 1:02x}"]
         if not all_nics:
             options += ["-nic none"]
-        super().__init__(name, options)
+        super().__init__(name, options, machine, qemu)
 
     def start(self, allow_reboot: bool = False) -> None:
         variables = self.machine.state_dir / "variables.fd"
-        shutil.copyfile(VARIABLES, variables)
+        shutil.copyfile(self.variables, variables)
         variables.chmod(0o600)
         super().start(allow_reboot)
 

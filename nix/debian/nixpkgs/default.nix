@@ -158,6 +158,11 @@ let
         meta.mainProgram = "busybox";
       };
     };
+    python3Packages = {
+      inherit (packages) cyclonedx-python-lib;
+      # It comes with the former's closure.
+      jsonschema = packages.cyclonedx-python-lib;
+    };
     qemu = debian "qemu" { meta.mainProgram = "qemu-system-x86_64"; };
     qemu_kvm = qemu;
     qemu_test = qemu;
@@ -424,6 +429,10 @@ let
       };
     linuxManualConfig = callPackage ./kernel.nix { };
     makeModulesClosure = callPackage ./modules-closure.nix { };
+
+    python3Packages = {
+      inherit (packages) virt-firmware;
+    };
 
     testers.runNixOSTest = callPackage ../test-driver { };
 

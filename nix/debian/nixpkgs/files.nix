@@ -30,11 +30,21 @@ in
           [ -e "$out/bin/$applet" ] || ln -s busybox "$out/bin/$applet"
         done
       '';
-  OVMF = ovmf // rec {
-    firmware = "${ovmf}/usr/share/OVMF/OVMF_CODE_4M.fd";
-    variables = "${ovmf}/usr/share/OVMF/OVMF_VARS_4M.fd";
-    fd = ovmf;
-  };
+  OVMF =
+    let
+      variant =
+        {
+          secureBoot ? false,
+        }:
+        ovmf
+        // rec {
+          firmware = "${ovmf}/usr/share/OVMF/OVMF_CODE_4M${if secureBoot then ".secboot" else ""}.fd";
+          variables = "${ovmf}/usr/share/OVMF/OVMF_VARS_4M.fd";
+          fd = ovmf;
+          override = variant;
+        };
+    in
+    variant { };
   systemd = runCommand "systemd-${boot.version}" { } ''
     mkdir -p $out/lib/systemd/boot
     cp -r ${boot}/usr/lib/systemd/boot/efi $out/lib/systemd/boot/efi

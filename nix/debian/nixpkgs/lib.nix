@@ -438,20 +438,14 @@ let
       in
       self;
     hydraJob = id;
-    licenses =
-      genAttrs
-        [
-          "mit"
-          "asl20"
-          "gpl2Only"
-          "gpl2"
-          "gpl3Plus"
-          "bsd2"
-          "bsd3"
-        ]
-        (spdxId: {
-          inherit spdxId;
-        });
+    licenses = mapAttrs (_: spdxId: { inherit spdxId; }) {
+      mit = "MIT";
+      asl20 = "Apache-2.0";
+      gpl2Only = "GPL-2.0-only";
+      gpl3Plus = "GPL-3.0-or-later";
+      bsd2 = "BSD-2-Clause";
+      bsd3 = "BSD-3-Clause";
+    };
     platforms = {
       linux = [ "x86_64-linux" ];
       all = [ "x86_64-linux" ];
