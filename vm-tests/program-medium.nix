@@ -30,7 +30,10 @@ let
   image = mkImage {
     name = "medium";
     command = [ probe ];
-    settings.app.environment.FIXTURE = "${fixture}";
+    settings.app = {
+      environment.FIXTURE = "${fixture}";
+      onExit = "restart";
+    };
   };
   # The same name, and another program.
   other = runCommand "other.iso" { nativeBuildInputs = [ xorriso ]; } ''
@@ -78,6 +81,7 @@ mkTest {
         arguments=[
             # The loader of a kernel comes before any medium.
             f"-kernel {KERNEL} -initrd {INITRAMFS} -append 'console=ttyS0 quiet panic=10'",
+            "-device pcie-root-port,id=spare,chassis=1",
             "-drive if=none,id=drive,media=cdrom -device ide-cd,drive=drive,bus=ide.0,id=tray",
         ],
     )
@@ -112,5 +116,26 @@ mkTest {
         t.assertIn("Read-only file system", machine.refused("write /nix/store/new 1"))
     machine.powered_off()
     t.assertTrue(machine.said("tinyboot: shutdown: /nix/store unmounted"))
+
+    def plug_in(name: str) -> None:
+        machine.monitor(f"drive_add 0 if=none,id={name},readonly=on,format=raw,file={ISO}")
+        answer = machine.monitor(f"device_add virtio-blk-pci,drive={name},id=plugged-{name},bus=spare")
+        t.assertNotIn("Error", answer)
+
+    with subtest("a medium is taken away: the app that ended is started again when it is back"):
+        machine.start()
+        machine.wait(missing, BOOT)
+        plug_in("first")
+        machine.ready()
+        machine.monitor("device_del plugged-first")
+        machine.wait(r"tinyboot: storage: /dev/vda was taken away while /iso was on it")
+        machine.tell("end 3")
+        # What it reads of itself for the first time then is not there.
+        machine.wait(r"tinyboot: app: (exited with status 3|killed by SIGBUS)")
+        machine.wait(missing)
+        plug_in("second")
+        machine.ready()
+        t.assertIn("iso9660", machine.ask("cat /proc/mounts"))
+        machine.powered_off()
   '';
 }
