@@ -116,6 +116,18 @@ let
       example = 30;
       description = "How long the app's start waits for links that have a carrier.";
     };
+    network.detectConflicts = {
+      type = types.bool;
+      default = true;
+      example = false;
+      description = "Whether an address from a DHCP server that another machine has too is given back. A network whose router answers for all addresses (proxy ARP) needs false.";
+    };
+    network.longestRetry = {
+      type = types.seconds;
+      default = 64;
+      example = 2;
+      description = "How many seconds pass at most between two messages to DHCP servers that do not answer.";
+    };
     storage.deadline = {
       type = types.seconds;
       default = 5;

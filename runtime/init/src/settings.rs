@@ -76,6 +76,10 @@ pub struct Network {
     pub host_name: Option<String>,
     /// Seconds that the app's start waits for links with a carrier at most.
     pub deadline: u32,
+    /// Whether an address that another machine has too is given back (RFC 5227).
+    pub detect_conflicts: bool,
+    /// Seconds between two messages to DHCP servers that do not answer, at most.
+    pub longest_retry: u32,
 }
 
 impl Default for Network {
@@ -83,6 +87,8 @@ impl Default for Network {
         Self {
             host_name: None,
             deadline: 10,
+            detect_conflicts: true,
+            longest_retry: 64,
         }
     }
 }

@@ -91,6 +91,9 @@ pub struct Lease {
     pub dns: Vec<IpAddr>,
     /// Domain (option 15).
     pub domain: Option<String>,
+    /// Domains to search instead of it (option 119).
+    #[serde(default)]
+    pub search: Vec<String>,
     /// Host name (option 12).
     pub host_name: Option<String>,
     /// MTU (option 26).

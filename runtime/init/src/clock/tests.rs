@@ -136,6 +136,7 @@ async fn lease(world: &World) -> Outcome {
             router: None,
             dns: Vec::new(),
             domain: None,
+            search: Vec::new(),
             host_name: None,
             mtu: None,
             ntp: vec![SERVER],

@@ -1,9 +1,11 @@
 //! The network: every link is brought up and configured by DHCP, each by a task of its own.
 
+mod acd;
 mod apply;
 mod dhcp;
 mod frame;
 mod link;
+mod names;
 mod resolv;
 mod saved;
 mod socket;
@@ -19,6 +21,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_core::NetlinkPayload;
@@ -114,11 +117,12 @@ pub async fn run(
     persistent: watch::Receiver<Option<PathBuf>>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    let backoff = Backoff::up_to(Duration::from_secs(settings.longest_retry.into()));
     let shared = Shared {
         settings,
         image_name,
         resolv_conf: "/etc/resolv.conf".into(),
-        backoff: Backoff::default(),
+        backoff,
         board,
         leases: Mutex::default(),
     };

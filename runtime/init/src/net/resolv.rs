@@ -27,12 +27,10 @@ pub fn text(leases: &Leases) -> String {
                 servers.push(*server);
             }
         }
-        if let Some(domain) = lease
-            .domain
-            .as_deref()
-            .filter(|domain| !domains.contains(domain))
-        {
-            domains.push(domain);
+        for domain in lease.domains() {
+            if !domains.contains(&domain.as_str()) {
+                domains.push(domain);
+            }
         }
     }
     domains.truncate(MOST_DOMAINS);

@@ -1,10 +1,11 @@
-//! What a server's ACK gives: address, routes, resolvers and times (RFC 2132, RFC 3442).
+//! What a server's ACK gives: address, routes, resolvers and times (RFC 2132, RFC 3397, RFC 3442).
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use dhcproto::v4::OptionCode;
 
+use super::super::names::{self, name};
 use super::message::{Reply, is_host};
 
 /// A lease as the options of an ACK say it, with everything that makes no sense left out.
@@ -24,6 +25,8 @@ pub struct Lease {
     pub dns: Vec<Ipv4Addr>,
     /// Domain (option 15).
     pub domain: Option<String>,
+    /// Domains to search instead of it (option 119).
+    pub search: Vec<String>,
     /// Host name (option 12).
     pub host_name: Option<String>,
     /// MTU (option 26).
@@ -87,11 +90,24 @@ impl Lease {
             routes: routes(reply),
             dns: reply.addresses(OptionCode::DomainNameServer),
             domain: reply.text(OptionCode::DomainName).and_then(name),
+            search: reply
+                .option(OptionCode::DomainSearch)
+                .and_then(names::list)
+                .unwrap_or_default(),
             host_name: reply.text(OptionCode::Hostname).and_then(name),
             mtu: mtu(reply),
             ntp: reply.addresses(OptionCode::NtpServers),
             times: Times::from_reply(reply)?,
         })
+    }
+
+    /// The domains in which a name without dots is looked up: option 119 says it better than option 15.
+    pub fn domains(&self) -> &[String] {
+        if self.search.is_empty() {
+            self.domain.as_slice()
+        } else {
+            &self.search
+        }
     }
 
     /// The first default router.
@@ -191,19 +207,6 @@ fn classless(mut bytes: &[u8]) -> Option<Vec<Route>> {
         bytes = rest;
     }
     (!routes.is_empty()).then_some(routes)
-}
-
-/// A name that is safe in resolv.conf and as a host name: dot-separated labels of letters, digits, `-` and `_`.
-fn name(text: &str) -> Option<String> {
-    let text = text.trim_end_matches('.');
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    (text.len() <= 253 && text.split('.').all(label)).then(|| text.to_owned())
 }
 
 /// The bits of a prefix.
@@ -446,6 +449,28 @@ mod tests {
             vec![0xff],
         ] {
             assert_eq!(lease(&[(15, text.clone()), (12, text)]), lease(&[]));
+        }
+    }
+
+    #[test]
+    fn a_search_list_comes_before_the_domain() {
+        let domain = (15, b"d.example".to_vec());
+        let parts = [
+            (119, b"\x01a\x07exam".to_vec()),
+            (119, b"ple\x00\x01b\xc0\x02".to_vec()),
+        ];
+        let mut options = vec![domain.clone()];
+        options.extend(parts);
+        assert_eq!(
+            lease(&options).domains(),
+            ["a.example", "b.example"],
+            "a name may be split"
+        );
+        for malformed in [vec![1, b'a'], vec![0xc0, 0], Vec::new()] {
+            assert_eq!(
+                lease(&[domain.clone(), (119, malformed)]).domains(),
+                ["d.example"]
+            );
         }
     }
 

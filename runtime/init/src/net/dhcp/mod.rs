@@ -28,6 +28,7 @@ pub mod testing {
             routes: Vec::new(),
             dns: Vec::new(),
             domain: None,
+            search: Vec::new(),
             host_name: None,
             mtu: None,
             ntp: Vec::new(),

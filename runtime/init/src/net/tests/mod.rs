@@ -29,6 +29,7 @@ fn a_lease_becomes_address_routes_and_resolvers() -> Outcome {
                 "--dhcp-option=option:mtu,1400",
                 "--dhcp-option=option:ntp-server,10.9.0.3",
                 "--domain=example.test",
+                "--dhcp-option=option:domain-search,a.example.test,b.example.test",
             ])?;
             let task = world.run(Network::default());
             let lease = world.bound().await?;
@@ -56,7 +57,7 @@ fn a_lease_becomes_address_routes_and_resolvers() -> Outcome {
             assert_eq!(world.mtu("cli0")?, 1400);
             assert_eq!(
                 world.resolvers(),
-                "search example.test\nnameserver 10.9.0.1\nnameserver 10.9.0.2\n"
+                "search a.example.test b.example.test\nnameserver 10.9.0.1\nnameserver 10.9.0.2\n"
             );
             assert_eq!(nix::unistd::gethostname()?, "image");
             world.stop.cancel();
@@ -215,8 +216,8 @@ fn a_link_without_a_server_settles_at_the_deadline_and_disturbs_nobody() -> Outc
             world.cable(2, false)?;
             world.dnsmasq(&[])?;
             let _task = world.run(Network {
-                host_name: None,
                 deadline: 2,
+                ..Network::default()
             });
             world.bound().await?;
             let status = world
@@ -364,6 +365,91 @@ fn a_saved_lease_is_asked_for_first() -> Outcome {
                 other,
                 "the saved address, not the one that the server would pick"
             );
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn an_address_that_another_machine_has_is_given_back() -> Outcome {
+    isolated(
+        path!("an_address_that_another_machine_has_is_given_back"),
+        &["udhcpd"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            let persistent = world.directory.path().join("persistent");
+            world.persistent.send_replace(Some(persistent.clone()));
+            world.udhcpd(60, 10, "option router 10.9.0.1")?;
+            let _task = world.run(Network::default());
+            let taken = world.bound().await?.address;
+            world.occupy(0, taken)?;
+            world
+                .until("the conflict", |status| lease(status, "cli0").is_none())
+                .await?;
+            assert_eq!(world.addresses("cli0").await?, []);
+            let mac = world
+                .board
+                .snapshot()
+                .links
+                .first()
+                .map(|link| link.mac.clone());
+            let saved = super::saved::path(&persistent, &mac.ok_or("no link")?);
+            let found = std::time::Instant::now();
+            assert_ne!(world.bound().await?.address, taken);
+            assert!(found.elapsed().as_secs() >= 9, "{:?}", found.elapsed());
+            let text = std::fs::read_to_string(saved).unwrap_or_default();
+            assert!(!text.contains(&taken.to_string()), "{text}");
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn conflicts_are_not_looked_for_unless_wanted() -> Outcome {
+    isolated(
+        path!("conflicts_are_not_looked_for_unless_wanted"),
+        &["udhcpd"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.udhcpd(60, 10, "")?;
+            let _task = world.run(Network {
+                detect_conflicts: false,
+                ..Network::default()
+            });
+            let taken = world.bound().await?.address;
+            world.occupy(0, taken)?;
+            for count in 1..=2 {
+                world.cable(0, false)?;
+                world
+                    .until("no carrier", |status| {
+                        status.links.iter().all(|link| !link.carrier)
+                    })
+                    .await?;
+                world.cable(0, true)?;
+                let status = world
+                    .until("a verified lease", |status| {
+                        lease(status, "cli0").is_none_or(|it| it.renewals == count)
+                    })
+                    .await?;
+                assert_eq!(lease(&status, "cli0").map(|it| it.address), Some(taken));
+            }
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn a_lease_for_ever_is_an_address_for_ever() -> Outcome {
+    isolated(
+        path!("a_lease_for_ever_is_an_address_for_ever"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.dnsmasq(&["--dhcp-host=*:*:*:*:*:*,infinite"])?;
+            let _task = world.run(Network::default());
+            assert_eq!(world.bound().await?.seconds, None);
+            let addresses = world.addresses("cli0").await?;
+            assert!(addresses.iter().all(|it| it.2 == u32::MAX), "{addresses:?}");
             Ok(())
         },
     )

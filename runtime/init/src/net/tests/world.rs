@@ -178,6 +178,15 @@ impl World {
         })
     }
 
+    /// Gives the server's end of a pair one more address.
+    pub fn occupy(&self, number: u8, address: Ipv4Addr) -> Outcome {
+        self.on_server(move |handle| async move {
+            let index = index_of(&handle, &format!("srv{number}")).await?;
+            let address = IpAddr::V4(address);
+            Ok(handle.address().add(index, address, 24).execute().await?)
+        })
+    }
+
     /// Brings the loopback interface of the client's namespace up.
     pub async fn loopback(&self) -> Outcome {
         Ok(self

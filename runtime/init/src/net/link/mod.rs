@@ -1,23 +1,26 @@
 //! One link's task: it joins the DHCP client to its sockets, to the kernel and to the status board.
 
+mod show;
+
 use std::future::pending;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rtnetlink::{Handle, LinkUnspec};
-use tinyboot::status;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::acd::socket::Watch;
 use super::apply::Applied;
 use super::dhcp::{Action, Cause, Client, Identity, Lease};
 use super::saved::{self, Saved};
 use super::socket::{Packets, Unicast};
 use super::{Info, Shared};
+use show::{describe, terms};
 
 /// How long a link that was just brought up may take to find its carrier: the longest that negotiation takes on
 /// copper. Virtual cards say at once.
@@ -37,6 +40,7 @@ pub struct Link {
     applied: Applied,
     packets: Option<Packets>,
     unicast: Option<Unicast>,
+    watch: Watch,
     renewals: u64,
     /// Zero of the client's clock.
     epoch: Instant,
@@ -71,6 +75,7 @@ impl Link {
             applied: Applied::new(handle.clone(), info.index, info.mtu),
             packets: None,
             unicast: None,
+            watch: Watch::new(info.index, info.mac),
             renewals: 0,
             epoch: Instant::now(),
             carrier: None,
@@ -94,7 +99,8 @@ impl Link {
         self.carrier_changed().await;
         loop {
             let settles = (!self.settled()).then_some(self.settles);
-            let wake = self.client.deadline().into_iter().chain(settles).min();
+            let deadlines = [self.client.deadline(), self.watch.deadline(), settles];
+            let wake = deadlines.into_iter().flatten().min();
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = self.news.changed() => match changed {
@@ -112,11 +118,20 @@ impl Link {
                         self.packets = None;
                     }
                 },
+                found = self.watch.conflict() => match found {
+                    Ok(other) => self.conflict(other).await,
+                    // The link went down, or the kernel has no memory: what was heard until then has to do.
+                    Err(error) => {
+                        log::debug!("net: {}: {error}", self.info.name);
+                        self.watch.stop();
+                    }
+                },
                 Ok(()) = self.persistent.changed() => self.save(),
                 () = sleep(wake.map(|wake| self.epoch + wake)) => {}
             }
             let actions = self.client.tick(self.now());
             self.perform(actions).await;
+            self.probe();
             self.settle();
             self.publish();
         }
@@ -159,6 +174,7 @@ impl Link {
             self.client.carrier_down();
             self.packets = None;
             self.unicast = None;
+            self.watch.stop();
         }
     }
 
@@ -171,7 +187,7 @@ impl Link {
         );
     }
 
-    /// True if nothing is left to wait for: see [`status::Link::settled`].
+    /// True if nothing is left to wait for: see [`tinyboot::status::Link::settled`].
     fn settled(&self) -> bool {
         self.client.lease().is_some() || self.carrier == Some(false) || self.overdue
     }
@@ -191,6 +207,30 @@ impl Link {
                 self.info.name
             );
         }
+    }
+
+    /// Looks whether another machine has the address, beside everything else: it is in use meanwhile.
+    fn probe(&mut self) {
+        if let Err(error) = self.watch.tick(self.now(), random()) {
+            log::warn!(
+                "net: {}: it cannot be seen whether another machine has the address: {error}",
+                self.info.name
+            );
+        }
+    }
+
+    async fn conflict(&mut self, other: [u8; 6]) {
+        let Some(address) = self.client.lease().map(|lease| lease.address) else {
+            return;
+        };
+        log::error!(
+            "net: {}: {address} is in use by {} too; it is given back",
+            self.info.name,
+            hexadecimal(other)
+        );
+        let actions = self.client.conflict(self.now());
+        self.perform(actions).await;
+        self.forget(address);
     }
 
     async fn perform(&mut self, actions: Vec<Action>) {
@@ -220,7 +260,9 @@ impl Link {
                     let cause = match cause {
                         Cause::Expired => "expired",
                         Cause::Refused => "was refused",
+                        Cause::Conflict => "was declined",
                     };
+                    self.watch.stop();
                     log::warn!(
                         "net: {}: lease of {address} {cause}; address removed",
                         self.info.name
@@ -239,6 +281,9 @@ impl Link {
         let errors = self.applied.set(lease, left).await;
         self.complain(&errors);
         self.shared.set_lease(self.info.index, Some(lease));
+        if self.shared.settings.detect_conflicts {
+            self.watch.start(self.now(), lease.address);
+        }
     }
 
     fn complain(&self, errors: &[super::apply::Error]) {
@@ -319,49 +364,21 @@ impl Link {
         });
     }
 
-    fn mac(&self) -> String {
-        self.info.mac.map(|byte| format!("{byte:02x}")).join(":")
-    }
-
-    /// Brings the status board up to date.
-    fn publish(&self) {
-        let link = status::Link {
-            name: self.info.name.clone(),
-            mac: self.mac(),
-            carrier: self.info.carrier,
-            state: self.client.state().to_string(),
-            settled: self.settled(),
-            lease: self.client.lease().map(|lease| self.shown(lease)),
+    /// An address that another machine has is not asked for at the next boot.
+    fn forget(&self, address: Ipv4Addr) {
+        let Some(persistent) = self.persistent.borrow().clone() else {
+            return;
         };
-        self.shared.board.update(|status| {
-            match status
-                .links
-                .iter_mut()
-                .find(|other| other.name == link.name)
-            {
-                Some(place) => *place = link,
-                None => {
-                    status.links.push(link);
-                    status.links.sort_by(|a, b| a.name.cmp(&b.name));
-                }
+        let (name, mac, client_id) = (self.info.name.clone(), self.mac(), self.client_id.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = saved::forget(&persistent, &mac, &client_id, address) {
+                log::warn!("net: {name}: the saved lease cannot be removed: {error}");
             }
         });
     }
 
-    fn shown(&self, lease: &Lease) -> status::Lease {
-        status::Lease {
-            address: lease.address,
-            prefix: lease.prefix,
-            server: lease.server,
-            router: lease.router(),
-            dns: lease.dns.iter().copied().map(IpAddr::V4).collect(),
-            domain: lease.domain.clone(),
-            host_name: lease.host_name.clone(),
-            mtu: lease.mtu,
-            ntp: lease.ntp.clone(),
-            seconds: seconds(lease),
-            renewals: self.renewals,
-        }
+    fn mac(&self) -> String {
+        hexadecimal(self.info.mac)
     }
 
     fn vanished(self) {
@@ -393,31 +410,7 @@ fn random() -> u32 {
     RandomState::new().build_hasher().finish() as u32
 }
 
-fn seconds(lease: &Lease) -> Option<u32> {
-    lease
-        .times
-        .lease
-        .and_then(|time| u32::try_from(time.as_secs()).ok())
-}
-
-/// `10.0.2.15/24 from 10.0.2.2 for 86400 s`
-fn terms(lease: &Lease) -> String {
-    let time = seconds(lease).map_or("ever".into(), |seconds| format!("{seconds} s"));
-    format!(
-        "{}/{} from {} for {time}",
-        lease.address, lease.prefix, lease.server
-    )
-}
-
-/// The terms, and `, router 10.0.2.2, DNS 10.0.2.3` as far as it is there.
-fn describe(lease: &Lease) -> String {
-    let mut text = terms(lease);
-    if let Some(router) = lease.router() {
-        text += &format!(", router {router}");
-    }
-    let dns: Vec<String> = lease.dns.iter().map(Ipv4Addr::to_string).collect();
-    if !dns.is_empty() {
-        text += &format!(", DNS {}", dns.join(" "));
-    }
-    text
+/// `52:54:00:12:34:56`
+fn hexadecimal(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
