@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rtnetlink::{Handle, LinkUnspec};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::acd::socket::Watch;
@@ -19,7 +19,7 @@ use super::apply::Applied;
 use super::dhcp::{Action, Cause, Client, Identity, Lease};
 use super::saved::{self, Saved};
 use super::socket::{Packets, Unicast};
-use super::{Info, Shared};
+use super::{Info, Shared, sleep};
 use show::{describe, terms};
 
 /// How long a link that was just brought up may take to find its carrier: the longest that negotiation takes on
@@ -92,6 +92,7 @@ impl Link {
     /// Configures the link until it vanishes or `stop` is cancelled. Its address stays when it is stopped.
     pub async fn run(mut self, stop: CancellationToken) {
         self.publish();
+        self.order_routers();
         let up = LinkUnspec::new_with_index(self.info.index).up().build();
         if let Err(error) = self.handle.link().change(up).execute().await {
             log::error!("net: {}: cannot be brought up: {error}", self.info.name);
@@ -145,6 +146,10 @@ impl Link {
     async fn changed(&mut self) {
         let info = self.news.borrow_and_update().clone();
         let old = std::mem::replace(&mut self.info, info);
+        if old.ipv6 != self.info.ipv6 || old.name != self.info.name {
+            self.say_ipv6(&old.ipv6);
+            self.give();
+        }
         if old.name != self.info.name {
             self.shared
                 .board
@@ -187,9 +192,14 @@ impl Link {
         );
     }
 
+    /// See [`tinyboot::status::Link::configured`].
+    fn configured(&self) -> bool {
+        self.client.lease().is_some() || (self.info.carrier && self.info.ipv6.configured())
+    }
+
     /// True if nothing is left to wait for: see [`tinyboot::status::Link::settled`].
     fn settled(&self) -> bool {
-        self.client.lease().is_some() || self.carrier == Some(false) || self.overdue
+        self.configured() || self.carrier == Some(false) || self.overdue
     }
 
     /// Gives up waiting, which is not giving up trying.
@@ -256,7 +266,7 @@ impl Link {
                 Action::Removed { address, cause } => {
                     let errors = self.applied.clear().await;
                     self.complain(&errors);
-                    self.shared.set_lease(self.info.index, None);
+                    self.give();
                     let cause = match cause {
                         Cause::Expired => "expired",
                         Cause::Refused => "was refused",
@@ -280,7 +290,7 @@ impl Link {
         let left = self.client.left(self.now());
         let errors = self.applied.set(lease, left).await;
         self.complain(&errors);
-        self.shared.set_lease(self.info.index, Some(lease));
+        self.give();
         if self.shared.settings.detect_conflicts {
             self.watch.start(self.now(), lease.address);
         }
@@ -381,9 +391,21 @@ impl Link {
         hexadecimal(self.info.mac)
     }
 
+    /// Gives IPv6 default routes of several links an order too; without this, and in kernels before 5.12, they have
+    /// one metric. It has to be there before the first advertisement comes.
+    fn order_routers(&self) {
+        let path = format!(
+            "/proc/sys/net/ipv6/conf/{}/ra_defrtr_metric",
+            self.info.name
+        );
+        if let Err(error) = std::fs::write(&path, self.applied.metric().to_string()) {
+            log::debug!("net: {}: {path}: {error}", self.info.name);
+        }
+    }
+
     fn vanished(self) {
         log::info!("net: {}: gone", self.info.name);
-        self.shared.set_lease(self.info.index, None);
+        self.shared.give(self.info.index, None);
         self.shared
             .board
             .update(|status| status.links.retain(|link| link.name != self.info.name));
@@ -393,13 +415,6 @@ impl Link {
 async fn receive(packets: Option<&Packets>) -> std::io::Result<Vec<u8>> {
     match packets {
         Some(packets) => packets.receive().await,
-        None => pending().await,
-    }
-}
-
-async fn sleep(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until).await,
         None => pending().await,
     }
 }

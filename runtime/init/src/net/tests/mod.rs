@@ -2,7 +2,9 @@
 
 pub mod world;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use tinyboot::status::Source;
 
 use crate::settings::Network;
 use world::{Outcome, isolated, lease};
@@ -196,6 +198,32 @@ fn two_links_with_default_routes_live_together() -> Outcome {
                 2,
                 "{routes:?}"
             );
+            let status = world.board.snapshot();
+            let metrics: Vec<_> = status
+                .links
+                .iter()
+                .flat_map(|link| {
+                    link.routes
+                        .iter()
+                        .map(|route| (route.prefix, route.metric, route.source))
+                })
+                .collect();
+            let index = world::index_of(&world.handle, "cli0").await?;
+            let other = world::index_of(&world.handle, "cli1").await?;
+            assert_eq!(
+                metrics,
+                [
+                    (0, 1000 + index, Source::Dhcp),
+                    (0, 1000 + other, Source::Dhcp)
+                ]
+            );
+            let servers: Vec<_> = status
+                .dns
+                .servers
+                .iter()
+                .map(|it| (it.link.as_str(), it.source))
+                .collect();
+            assert_eq!(servers, [("cli0", Source::Dhcp)]);
             // dnsmasq names itself as the second link's resolver.
             assert_eq!(world.resolvers(), "nameserver 10.9.0.1\n");
             assert_eq!(nix::unistd::gethostname()?, "mine");
@@ -450,6 +478,67 @@ fn a_lease_for_ever_is_an_address_for_ever() -> Outcome {
             assert_eq!(world.bound().await?.seconds, None);
             let addresses = world.addresses("cli0").await?;
             assert!(addresses.iter().all(|it| it.2 == u32::MAX), "{addresses:?}");
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn router_advertisements_configure_a_link() -> Outcome {
+    isolated(
+        path!("router_advertisements_configure_a_link"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, None).await?;
+            world.occupy(0, Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))?;
+            let _task = world.run(Network {
+                deadline: 30,
+                ..Network::default()
+            });
+            world.router(&[
+                "--dhcp-range=2001:db8::,ra-only,64,300",
+                "--dhcp-option=option6:dns-server,[2001:db8::53]",
+                "--dhcp-option=option6:domain-search,a.example,b.example",
+            ])?;
+            let status = world
+                .until("IPv6 and its resolver", |status| {
+                    !status.dns.servers.is_empty()
+                        && status.links.iter().all(|link| link.configured)
+                })
+                .await?;
+            let link = status.links.first().ok_or("no link")?;
+            assert!(link.settled && link.lease.is_none() && link.state == "SELECTING");
+            let source = Source::RouterAdvertisement;
+            assert!(
+                link.addresses
+                    .iter()
+                    .all(|it| it.prefix == 64 && it.source == source)
+            );
+            assert_eq!(link.addresses.len(), 1, "{:?}", link.addresses);
+            assert!(
+                matches!(link.routes.as_slice(), [route] if route.prefix == 0
+                && matches!(route.gateway, Some(IpAddr::V6(router)) if router.is_unicast_link_local())
+                && route.source == source)
+            );
+            assert!(
+                status
+                    .dns
+                    .servers
+                    .iter()
+                    .all(|it| it.link == "cli0" && it.source == source)
+            );
+            assert_eq!(
+                world.resolvers(),
+                "search a.example b.example\nnameserver 2001:db8::53\n"
+            );
+            let index = world::index_of(&world.handle, "cli0").await?;
+            world.handle.link().del(index).execute().await?;
+            world
+                .until("no link", |status| {
+                    status.links.is_empty() && status.dns.servers.is_empty()
+                })
+                .await?;
+            assert_eq!(world.resolvers(), "");
             Ok(())
         },
     )

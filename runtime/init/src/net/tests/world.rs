@@ -179,11 +179,16 @@ impl World {
     }
 
     /// Gives the server's end of a pair one more address.
-    pub fn occupy(&self, number: u8, address: Ipv4Addr) -> Outcome {
+    pub fn occupy(&self, number: u8, address: impl Into<IpAddr>) -> Outcome {
+        let address = address.into();
+        let prefix = if address.is_ipv4() { 24 } else { 64 };
         self.on_server(move |handle| async move {
             let index = index_of(&handle, &format!("srv{number}")).await?;
-            let address = IpAddr::V4(address);
-            Ok(handle.address().add(index, address, 24).execute().await?)
+            Ok(handle
+                .address()
+                .add(index, address, prefix)
+                .execute()
+                .await?)
         })
     }
 
@@ -291,6 +296,18 @@ impl World {
         self.start(&mut command)
     }
 
+    /// Starts `dnsmasq` as a router on `srv0`, which has to have an IPv6 address, for IPv6 alone.
+    pub fn router(&mut self, options: &[&str]) -> Outcome {
+        let mut command = Command::new(find("dnsmasq").ok_or("no dnsmasq")?);
+        command
+            .args(["--no-daemon", "--conf-file=/dev/null", "--pid-file"])
+            .args(["--user=root", "--group=root", "--port=0"])
+            .args(["--interface=srv0", "--bind-dynamic", "--enable-ra"])
+            .args(["--dhcp-leasefile=/dev/null"])
+            .args(options);
+        self.start(&mut command)
+    }
+
     /// Starts `udhcpd` on `srv0` with leases of `seconds`, giving addresses from 10.9.0.`first` on.
     pub fn udhcpd(&mut self, seconds: u32, first: u8, options: &str) -> Outcome {
         let directory = self.directory.path().to_owned();
@@ -323,7 +340,7 @@ impl World {
                 longest: Duration::from_secs(1),
             },
             board: self.board.clone(),
-            leases: Default::default(),
+            given: Default::default(),
         };
         tokio::spawn(run_with(
             shared,
