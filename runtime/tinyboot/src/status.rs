@@ -69,7 +69,7 @@ pub struct Link {
     /// The kernel's operational state: a cable is there and the other end answers.
     pub carrier: bool,
     /// The DHCP client's state in RFC 2131's words: `INIT`, `SELECTING`, `REQUESTING`, `BOUND`, `RENEWING`,
-    /// `REBINDING`, `INIT-REBOOT`, `REBOOTING`.
+    /// `REBINDING`, `INIT-REBOOT`, `REBOOTING`; `STATIC` for a link that does without DHCP.
     pub state: String,
     /// The link was configured, or nothing can configure it (no carrier, deadline passed).
     pub settled: bool,

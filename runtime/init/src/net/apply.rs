@@ -244,7 +244,7 @@ fn plan(lease: &Lease) -> Vec<Route> {
 }
 
 /// An error, unless the kernel's number is one of `fine`.
-fn outcome(
+pub fn outcome(
     result: Result<(), rtnetlink::Error>,
     fine: &[i32],
     step: impl Fn() -> String,

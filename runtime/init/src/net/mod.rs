@@ -3,6 +3,7 @@
 mod acd;
 mod apply;
 mod dhcp;
+mod fixed;
 mod frame;
 mod ipv6;
 mod link;
@@ -71,9 +72,16 @@ struct Shared {
     backoff: Backoff,
     board: Board,
     given: Mutex<resolv::Links>,
+    fixed: Mutex<fixed::Plan>,
 }
 
 impl Shared {
+    /// What the link with this name has instead of DHCP.
+    fn fixed(&self, link: &str) -> Option<fixed::Fixed> {
+        let mut plan = self.fixed.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.of(link)
+    }
+
     /// Takes note of what a link was given, `None` when it is gone, and writes resolv.conf and the host name anew.
     fn give(&self, link: u32, given: Option<Given>) {
         let mut links = self.given.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,7 +104,9 @@ impl Shared {
             );
         }
         self.board.update(|status| status.dns = dns);
-        let name = resolv::host_name(self.settings.host_name.as_deref(), &links, &self.image_name);
+        let fixed = self.fixed.lock().unwrap_or_else(PoisonError::into_inner);
+        let configured = fixed.host_name().or(self.settings.host_name.as_deref());
+        let name = resolv::host_name(configured, &links, &self.image_name);
         if let Err(error) = nix::unistd::sethostname(&name) {
             log::warn!("net: the host name cannot be set to {name}: {error}");
         }
@@ -127,6 +137,9 @@ pub async fn run(
     persistent: watch::Receiver<Option<PathBuf>>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    // Without it there is no parameter.
+    let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let fixed = fixed::Plan::new(&command_line, &settings.links);
     let backoff = Backoff::up_to(Duration::from_secs(settings.longest_retry.into()));
     let shared = Shared {
         settings,
@@ -135,6 +148,7 @@ pub async fn run(
         backoff,
         board,
         given: Mutex::default(),
+        fixed: Mutex::new(fixed),
     };
     run_with(shared, persistent, stop).await
 }

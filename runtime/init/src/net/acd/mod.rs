@@ -65,6 +65,11 @@ impl Detector {
         self.next = None;
     }
 
+    /// Nothing more is to be found out about the address.
+    pub fn rest(&mut self) {
+        self.next = None;
+    }
+
     /// The address that is watched.
     pub fn watches(&self) -> Option<Ipv4Addr> {
         self.address.filter(|_| self.next.is_some())

@@ -47,6 +47,12 @@ impl Watch {
         self.socket = None;
     }
 
+    /// See [`Detector::rest`].
+    pub fn rest(&mut self) {
+        self.detector.rest();
+        self.socket = None;
+    }
+
     /// See [`Detector::deadline`].
     pub fn deadline(&self) -> Option<Duration> {
         self.detector.deadline()

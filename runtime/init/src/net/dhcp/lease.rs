@@ -221,7 +221,7 @@ fn in_subnet(other: Ipv4Addr, address: Ipv4Addr, prefix: u8) -> bool {
 }
 
 /// The prefix of a netmask; `None` for one with holes and for 0.0.0.0.
-fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
+pub fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
     let bits = mask.to_bits();
     let ones = bits.leading_ones();
     if ones == 0 || ones + bits.trailing_zeros() < 32 {
@@ -231,7 +231,7 @@ fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
 }
 
 /// The prefix of an address whose server gave no mask: by its class, as the age that made such servers meant it.
-fn prefix_of_class(address: Ipv4Addr) -> u8 {
+pub fn prefix_of_class(address: Ipv4Addr) -> u8 {
     match address.octets() {
         [0..=127, ..] => 8,
         [128..=191, ..] => 16,

@@ -8,8 +8,8 @@ pub mod message;
 
 pub use backoff::Backoff;
 pub use client::{Action, Cause, Client};
-pub use lease::{Lease, Route};
-pub use message::Identity;
+pub use lease::{Lease, Route, prefix_of, prefix_of_class};
+pub use message::{Identity, is_host};
 
 /// What tests of other modules build on.
 #[cfg(test)]

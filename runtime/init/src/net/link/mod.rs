@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::acd::socket::Watch;
 use super::apply::Applied;
 use super::dhcp::{Action, Cause, Client, Identity, Lease};
+use super::fixed::{self, Fixed};
 use super::saved::{self, Saved};
 use super::socket::{Packets, Unicast};
 use super::{Info, Shared, sleep};
@@ -38,6 +39,8 @@ pub struct Link {
     client: Client,
     client_id: String,
     applied: Applied,
+    /// What it has instead of DHCP.
+    fixed: Option<Fixed>,
     packets: Option<Packets>,
     unicast: Option<Unicast>,
     watch: Watch,
@@ -73,6 +76,7 @@ impl Link {
             client: Client::new(identity, shared.backoff, Box::new(random)),
             client_id,
             applied: Applied::new(handle.clone(), info.index, info.mtu),
+            fixed: shared.fixed(&info.name),
             packets: None,
             unicast: None,
             watch: Watch::new(info.index, info.mac),
@@ -97,6 +101,7 @@ impl Link {
         if let Err(error) = self.handle.link().change(up).execute().await {
             log::error!("net: {}: cannot be brought up: {error}", self.info.name);
         }
+        self.fix().await;
         self.carrier_changed().await;
         loop {
             let settles = (!self.settled()).then_some(self.settles);
@@ -172,9 +177,13 @@ impl Link {
                     self.now() + Duration::from_secs(self.shared.settings.deadline.into());
                 self.overdue = false;
             }
-            self.load().await;
-            let actions = self.client.carrier_up(self.now());
-            self.perform(actions).await;
+            if self.fixed.is_some() {
+                self.fix().await;
+            } else {
+                self.load().await;
+                let actions = self.client.carrier_up(self.now());
+                self.perform(actions).await;
+            }
         } else {
             self.client.carrier_down();
             self.packets = None;
@@ -194,12 +203,18 @@ impl Link {
 
     /// See [`tinyboot::status::Link::configured`].
     fn configured(&self) -> bool {
-        self.client.lease().is_some() || (self.info.carrier && self.info.ipv6.configured())
+        let fixed = self
+            .fixed
+            .as_ref()
+            .is_some_and(|fixed| !fixed.addresses.is_empty());
+        self.client.lease().is_some()
+            || (self.info.carrier && (fixed || self.info.ipv6.configured()))
     }
 
     /// True if nothing is left to wait for: see [`tinyboot::status::Link::settled`].
     fn settled(&self) -> bool {
-        self.configured() || self.carrier == Some(false) || self.overdue
+        let fixed = self.fixed.is_some() && self.info.carrier;
+        self.configured() || fixed || self.carrier == Some(false) || self.overdue
     }
 
     /// Gives up waiting, which is not giving up trying.
@@ -210,7 +225,7 @@ impl Link {
         self.overdue = true;
         if self.carrier.is_none() {
             self.say_carrier(false);
-        } else {
+        } else if self.fixed.is_none() {
             let deadline = self.shared.settings.deadline;
             log::warn!(
                 "net: {}: no lease within {deadline} s; still asking",
@@ -229,8 +244,34 @@ impl Link {
         }
     }
 
+    /// Gives the link what is fixed, if it is. A carrier need not be there, but is another reason to do it.
+    async fn fix(&mut self) {
+        let Some(fixed) = &self.fixed else {
+            return;
+        };
+        let metric = self.applied.metric();
+        let errors = fixed::apply::apply(&self.handle, self.info.index, metric, fixed).await;
+        self.complain(&errors);
+        self.give();
+        let address = fixed
+            .ipv4()
+            .filter(|_| self.shared.settings.detect_conflicts);
+        if let Some(address) = address.filter(|_| self.info.carrier) {
+            self.watch.start(self.now(), address);
+        }
+        if self.info.carrier {
+            self.say_fixed(fixed);
+        }
+    }
+
     async fn conflict(&mut self, other: [u8; 6]) {
         let Some(address) = self.client.lease().map(|lease| lease.address) else {
+            // Whoever fixed the address has to say what is to be done.
+            if let Some(address) = self.fixed.as_ref().and_then(Fixed::ipv4) {
+                let (name, other) = (&self.info.name, hexadecimal(other));
+                log::error!("net: {name}: the fixed address {address} is in use by {other} too");
+            }
+            self.watch.rest();
             return;
         };
         log::error!(

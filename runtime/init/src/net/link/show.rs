@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tinyboot::status::{self, Address, Route, Source};
 
 use super::super::dhcp::Lease;
+use super::super::fixed::{self, Fixed};
 use super::super::ipv6;
 use super::super::resolv::Given;
 use super::Link;
@@ -16,7 +17,10 @@ impl Link {
             name: self.info.name.clone(),
             mac: self.mac(),
             carrier: self.info.carrier,
-            state: self.client.state().to_string(),
+            state: match &self.fixed {
+                Some(_) => "STATIC".into(),
+                None => self.client.state().to_string(),
+            },
             settled: self.settled(),
             configured: self.configured(),
             addresses: self.addresses(),
@@ -51,6 +55,12 @@ impl Link {
             let domains = lease.domains().iter().cloned();
             given.domains.extend(domains.map(|it| (it, Source::Dhcp)));
         }
+        if let Some(fixed) = &self.fixed {
+            let dns = fixed.dns.iter().map(|it| (*it, fixed.source));
+            given.servers.extend(dns);
+            let domains = fixed.search.iter().map(|it| (it.clone(), fixed.source));
+            given.domains.extend(domains);
+        }
         let ipv6 = &self.info.ipv6;
         let dns = ipv6.dns.iter().copied().map(IpAddr::V6);
         let source = Source::RouterAdvertisement;
@@ -67,6 +77,19 @@ impl Link {
             prefix: lease.prefix,
             source: Source::Dhcp,
         });
+        let of_settings = |fixed: &Fixed| -> Vec<Address> {
+            let source = fixed.source;
+            let addresses = fixed.addresses.iter();
+            addresses
+                .map(|&(address, prefix)| Address {
+                    address,
+                    prefix,
+                    source,
+                })
+                .collect()
+        };
+        let fixed = self.fixed.as_ref().map(of_settings).unwrap_or_default();
+        // The kernel names those that are fixed too.
         let ipv6 = self
             .info
             .ipv6
@@ -77,11 +100,16 @@ impl Link {
                 prefix: *prefix,
                 source: Source::RouterAdvertisement,
             });
-        lease.into_iter().chain(ipv6).collect()
+        let ipv6: Vec<Address> = ipv6
+            .filter(|it| !fixed.iter().any(|other| other.address == it.address))
+            .collect();
+        lease.into_iter().chain(fixed).chain(ipv6).collect()
     }
 
     fn routes(&self) -> Vec<Route> {
         let leased = self.client.lease().map(|lease| self.applied.routes(lease));
+        let fixed = self.fixed.as_ref();
+        let fixed = fixed.map(|fixed| fixed::apply::routes(fixed, self.applied.metric()));
         let ipv6 = self.info.ipv6.routers.iter().map(|(router, metric)| Route {
             destination: Ipv6Addr::UNSPECIFIED.into(),
             prefix: 0,
@@ -89,7 +117,31 @@ impl Link {
             metric: *metric,
             source: Source::RouterAdvertisement,
         });
-        leased.into_iter().flatten().chain(ipv6).collect()
+        let ours = leased.into_iter().chain(fixed).flatten();
+        ours.chain(ipv6).collect()
+    }
+
+    /// Says what the link has without having asked.
+    pub(super) fn say_fixed(&self, fixed: &Fixed) {
+        let list = |addresses: &[IpAddr]| -> String {
+            let texts: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+            texts.join(" ")
+        };
+        let addresses = fixed.addresses.iter();
+        let addresses: Vec<String> = addresses
+            .map(|(address, prefix)| format!("{address}/{prefix}"))
+            .collect();
+        let mut text = format!("STATIC {}", addresses.join(" "));
+        if addresses.is_empty() {
+            text = "no DHCP, as the kernel command line says".into();
+        }
+        if !fixed.gateways.is_empty() {
+            text += &format!(", router {}", list(&fixed.gateways));
+        }
+        if !fixed.dns.is_empty() {
+            text += &format!(", DNS {}", list(&fixed.dns));
+        }
+        log::info!("net: {}: {text}", self.info.name);
     }
 
     /// Says what has become of IPv6.

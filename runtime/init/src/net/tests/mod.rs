@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tinyboot::status::Source;
 
-use crate::settings::Network;
+use crate::settings::{FixedLink, Network};
 use world::{Outcome, isolated, lease};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
@@ -539,6 +539,122 @@ fn router_advertisements_configure_a_link() -> Outcome {
                 })
                 .await?;
             assert_eq!(world.resolvers(), "");
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn fixed_addresses_need_no_server() -> Outcome {
+    isolated(
+        path!("fixed_addresses_need_no_server"),
+        &[],
+        async |world| {
+            world.pair(0, None).await?;
+            world.pair(1, None).await?;
+            let texts = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+            let fixed = FixedLink {
+                addresses: texts(&["10.9.0.5/24", "2001:db8::5/64"]),
+                gateways: texts(&["10.9.0.1", "2001:db8::1"]),
+                dns: texts(&["2001:db8::53", "not an address"]),
+                search: texts(&["a.example"]),
+            };
+            let _task = world.run_by(
+                "quiet ip=192.0.2.5::192.0.3.1:255.255.255.0:box:cli1:off:192.0.2.53",
+                Network {
+                    links: [("cli0".to_owned(), fixed)].into(),
+                    ..Network::default()
+                },
+            );
+            let status = world
+                .until("two configured links", |status| {
+                    status.links.len() == 2
+                        && status
+                            .links
+                            .iter()
+                            .all(|link| link.configured && link.settled)
+                })
+                .await?;
+            assert_eq!(
+                world.addresses("cli0").await?,
+                [(Ipv4Addr::new(10, 9, 0, 5), 24, u32::MAX)]
+            );
+            assert_eq!(
+                world.addresses("cli1").await?,
+                [(Ipv4Addr::new(192, 0, 2, 5), 24, u32::MAX)]
+            );
+            assert_eq!(
+                world.routes().await?,
+                [
+                    "0.0.0.0/0 via 10.9.0.1 metric 1000+index",
+                    "0.0.0.0/0 via 192.0.3.1 metric 1000+index",
+                    "10.9.0.0/24 via link metric 1000+index",
+                    "192.0.2.0/24 via link metric 1000+index",
+                    "192.0.3.1/32 via link metric 1000+index",
+                ]
+            );
+            assert_eq!(
+                world.resolvers(),
+                "search a.example\nnameserver 2001:db8::53\nnameserver 192.0.2.53\n"
+            );
+            assert_eq!(nix::unistd::gethostname()?, "box");
+            let seen: Vec<_> = status
+                .links
+                .iter()
+                .map(|link| {
+                    let sources: Vec<Source> = link.addresses.iter().map(|it| it.source).collect();
+                    (link.state.as_str(), sources, link.routes.len())
+                })
+                .collect();
+            assert_eq!(
+                seen,
+                [
+                    ("STATIC", vec![Source::Settings, Source::Settings], 2),
+                    ("STATIC", vec![Source::CommandLine], 2)
+                ]
+            );
+            // A carrier that goes and comes takes nothing away.
+            world.cable(0, false)?;
+            world
+                .until("no carrier", |status| {
+                    status.links.iter().any(|link| !link.configured)
+                })
+                .await?;
+            world.cable(0, true)?;
+            world
+                .until("the carrier", |status| {
+                    status.links.iter().all(|link| link.configured)
+                })
+                .await?;
+            assert_eq!(world.routes().await?.len(), 5);
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn a_link_without_dhcp_is_waited_for_by_nobody() -> Outcome {
+    isolated(
+        path!("a_link_without_dhcp_is_waited_for_by_nobody"),
+        &[],
+        async |world| {
+            world.pair(0, None).await?;
+            let settings = Network {
+                deadline: 3600,
+                ..Network::default()
+            };
+            let _task = world.run_by("ip=off", settings);
+            let status = world
+                .until("a settled link", |status| {
+                    status.links.iter().any(|link| link.settled && link.carrier)
+                })
+                .await?;
+            assert!(
+                status
+                    .links
+                    .iter()
+                    .all(|link| !link.configured && link.addresses.is_empty())
+            );
             Ok(())
         },
     )

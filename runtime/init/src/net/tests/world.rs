@@ -26,9 +26,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::super::dhcp::Backoff;
+use super::super::fixed::Plan;
 use super::super::{Error, Shared, run_with};
 use crate::settings;
 use crate::status::Board;
+
+/// The task that is tested.
+type Running = tokio::task::JoinHandle<Result<(), Error>>;
 
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -330,7 +334,13 @@ impl World {
     }
 
     /// Runs what is tested, on this world's board.
-    pub fn run(&self, settings: settings::Network) -> tokio::task::JoinHandle<Result<(), Error>> {
+    pub fn run(&self, settings: settings::Network) -> Running {
+        self.run_by("", settings)
+    }
+
+    /// The same with a kernel command line.
+    pub fn run_by(&self, command_line: &str, settings: settings::Network) -> Running {
+        let fixed = Plan::new(command_line, &settings.links);
         let shared = Shared {
             settings,
             image_name: "image".into(),
@@ -341,6 +351,7 @@ impl World {
             },
             board: self.board.clone(),
             given: Default::default(),
+            fixed: fixed.into(),
         };
         tokio::spawn(run_with(
             shared,
