@@ -64,6 +64,8 @@ const INFINITE: u32 = u32::MAX;
 /// An IPv4 host need not take more than 576 bytes, so no honest server asks for less (RFC 791). The kernel would take
 /// 68, at which nothing works.
 const LEAST_MTU: u16 = 576;
+/// Of option 121 no more routes are taken: a reply of a jumbo frame's length could have two thousand.
+const MOST_ROUTES: usize = 64;
 
 impl Lease {
     /// Reads the lease out of an ACK. `None` when it lacks what a lease cannot do without: an address that a host can
@@ -159,12 +161,14 @@ fn mtu(reply: &Reply) -> Option<u16> {
 fn routes(reply: &Reply) -> Vec<Route> {
     if let Some(routes) = reply
         .option(OptionCode::ClasslessStaticRoute)
-        .and_then(classless)
+        .and_then(|option| classless(option, reply.yiaddr))
     {
         return routes;
     }
-    let router = reply.addresses(OptionCode::Router).first().copied();
-    router
+    // A machine is not its own router, whatever a server says.
+    let mut routers = reply.addresses(OptionCode::Router).into_iter();
+    routers
+        .find(|router| *router != reply.yiaddr)
         .map(|gateway| Route {
             destination: Ipv4Addr::UNSPECIFIED,
             prefix: 0,
@@ -175,7 +179,7 @@ fn routes(reply: &Reply) -> Vec<Route> {
 }
 
 /// Reads option 121: prefix length, as many octets of the network as the prefix needs, router. `None` if malformed.
-fn classless(mut bytes: &[u8]) -> Option<Vec<Route>> {
+fn classless(mut bytes: &[u8], address: Ipv4Addr) -> Option<Vec<Route>> {
     let mut routes = Vec::new();
     while let Some((prefix, rest)) = bytes.split_first() {
         let significant = usize::from(prefix.div_ceil(8));
@@ -191,13 +195,13 @@ fn classless(mut bytes: &[u8]) -> Option<Vec<Route>> {
         // Bits beyond the prefix are to be ignored, and the kernel refuses them.
         let destination = Ipv4Addr::from_bits(Ipv4Addr::from(octets).to_bits() & mask(*prefix));
         let gateway = Ipv4Addr::from(*gateway);
-        if gateway.is_unspecified() {
+        if gateway.is_unspecified() && routes.len() < MOST_ROUTES {
             routes.push(Route {
                 destination,
                 prefix: *prefix,
                 gateway: None,
             });
-        } else if is_host(gateway) {
+        } else if is_host(gateway) && gateway != address && routes.len() < MOST_ROUTES {
             routes.push(Route {
                 destination,
                 prefix: *prefix,
@@ -477,7 +481,7 @@ mod tests {
     proptest! {
         #[test]
         fn classless_routes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            for route in classless(&bytes).unwrap_or_default() {
+            for route in classless(&bytes, SERVER).unwrap_or_default() {
                 prop_assert_eq!(route.destination.to_bits() & !mask(route.prefix), 0);
             }
         }

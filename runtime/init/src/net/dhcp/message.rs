@@ -62,6 +62,8 @@ const WANTED: [OptionCode; 12] = [
 
 /// Relays and old servers drop what is shorter than a BOOTP message (RFC 1542, section 2.1).
 const SHORTEST: usize = 300;
+/// Of a list of addresses no more are read; nobody asks so many resolvers.
+const MOST_ADDRESSES: usize = 16;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 
 /// The bytes of a message, header by header as RFC 2131's figure 1 has them. The header is written here because the
@@ -187,6 +189,7 @@ impl Reply {
             .iter()
             .map(|octets| Ipv4Addr::from(*octets))
             .filter(|address| is_host(*address))
+            .take(MOST_ADDRESSES)
             .collect()
     }
 

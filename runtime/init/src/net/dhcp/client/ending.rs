@@ -20,9 +20,16 @@ impl Client {
     }
 
     /// The lease is over, or was refused: the address goes, and the search begins again. A server that refuses what
-    /// it offered, time after time, is asked less and less often.
+    /// it offered or gave, time after time, is asked less and less often.
     pub(super) fn end(&mut self, now: Duration, cause: Cause) -> Vec<Action> {
         let held = self.held.take();
+        // One that lasted is no part of a row of refusals.
+        if held
+            .as_ref()
+            .is_some_and(|held| held.since + self.backoff.longest <= now)
+        {
+            self.refusals = 0;
+        }
         let mut actions: Vec<Action> = held
             .map(|held| Action::Removed {
                 address: held.lease.address,

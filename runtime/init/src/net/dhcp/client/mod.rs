@@ -344,7 +344,6 @@ impl Client {
             .lease
             .map(|_| (since + lease.times.renew).max(now + LEAST_BOUND));
         self.offer = None;
-        self.refusals = 0;
         self.known = Some(lease.address);
         let held = self.held.replace(Held {
             lease: lease.clone(),
@@ -353,6 +352,7 @@ impl Client {
         match held {
             Some(_) => {
                 self.conflicts = 0;
+                self.refusals = 0;
                 vec![Action::Renewed(lease)]
             }
             None => vec![Action::Acquired(lease)],
