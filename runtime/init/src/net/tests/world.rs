@@ -59,6 +59,7 @@ pub fn isolated<F: Future<Output = Outcome>>(
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .arg("--include-ignored")
         .env(INSIDE, "1");
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     let maps = [
@@ -309,6 +310,24 @@ impl World {
             .args(["--interface=srv0", "--bind-dynamic", "--enable-ra"])
             .args(["--dhcp-leasefile=/dev/null"])
             .args(options);
+        self.start(&mut command)
+    }
+
+    /// Starts systemd-networkd on `srv0`, as a server of leases of `seconds` from 10.9.0.10 on. It believes that it is
+    /// in a container, since it would wait for udev otherwise. It wants to be root, to become another user.
+    pub fn networkd(&mut self, seconds: u32, options: &str) -> Outcome {
+        let script = format!(
+            "set -e\n\
+             mount -t tmpfs none /run\n\
+             mount -t sysfs -o ro sysfs /sys\n\
+             mkdir -p /run/systemd/network\n\
+             printf '[Match]\\nName=srv0\\n[Network]\\nAddress=10.9.0.1/24\\nDHCPServer=yes\\nIPv6AcceptRA=no\\n\
+             [DHCPServer]\\nPoolOffset=10\\nPoolSize=10\\nDefaultLeaseTimeSec={seconds}\\nMaxLeaseTimeSec={seconds}\\n{options}\\n'\
+             > /run/systemd/network/srv0.network\n\
+             exec /lib/systemd/systemd-networkd\n"
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c"]).arg(script);
         self.start(&mut command)
     }
 
