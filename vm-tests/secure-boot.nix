@@ -109,8 +109,8 @@ mkTest {
             content = file.read()
         t.assertEqual(content.count(b"loglevel=4"), 1)
         changed = os.path.abspath("changed.iso")
-        with open(changed, "wb") as file:
-            file.write(content.replace(b"loglevel=4", b"loglevel=7"))
+        with open(changed, "wb") as output:
+            output.write(content.replace(b"loglevel=4", b"loglevel=7"))
         is_refused(secure("changed", changed))
 
     with subtest("wrong input is named in a sentence, and nothing is written"):
