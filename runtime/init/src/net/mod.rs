@@ -161,7 +161,7 @@ async fn run_with(
     // Two connections: answers to our own requests must not be taken for news, nor news for answers.
     let (news, _, mut messages) =
         rtnetlink::new_multicast_connection(&NEWS).map_err(Error::Netlink)?;
-    let mut options = ipv6::socket::Socket::open().map_err(Error::Netlink)?;
+    let mut options = ipv6::socket::Socket::open();
     let (requests, handle, _) = rtnetlink::new_connection().map_err(Error::Netlink)?;
     let mut connections = JoinSet::new();
     connections.spawn(news);
@@ -190,7 +190,7 @@ async fn run_with(
                 NetlinkPayload::Overrun(_) => links.list().await?,
                 _ => {}
             },
-            learned = options.next() => links.learn(&learned.map_err(Error::Netlink)?),
+            learned = options.next() => links.learn(&learned),
             () = sleep(links.deadline()) => links.show_all(),
             Some(ended) = links.tasks.join_next() => if let Err(error) = ended {
                 log::error!("net: a link's task ended: {error}");
@@ -284,7 +284,7 @@ impl Links {
     }
 
     /// Routers have said something about DNS.
-    fn learn(&mut self, options: &[ipv6::options::Option]) {
+    fn learn(&mut self, options: &[ipv6::options::Advertised]) {
         let now = self.epoch.elapsed();
         for option in options {
             self.ipv6.entry(option.link).or_default().learn(now, option);

@@ -16,7 +16,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol,
 };
 
-use options::{Content, Option as NdOption};
+use options::{Advertised, Content};
 
 /// So many resolvers, and as many domains, are kept for a link; RFC 8106 (section 5.3.1) wants three at least. A router
 /// that names ever new ones must not fill the memory.
@@ -83,7 +83,7 @@ impl Known {
     }
 
     /// A router has said something about DNS.
-    pub fn learn(&mut self, now: Duration, option: &NdOption) {
+    pub fn learn(&mut self, now: Duration, option: &Advertised) {
         let expiry = option.lifetime.map(|lifetime| now.saturating_add(lifetime));
         match &option.content {
             Content::Resolvers(resolvers) => {

@@ -16,11 +16,11 @@ const DNSSL: u8 = 31;
 
 /// What a router says about DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Option {
+pub struct Advertised {
     /// The link.
     pub link: u32,
     /// How long it is valid, zero to take it back; `None` is for ever.
-    pub lifetime: std::option::Option<Duration>,
+    pub lifetime: Option<Duration>,
     /// What it is.
     pub content: Content,
 }
@@ -35,7 +35,7 @@ pub enum Content {
 }
 
 /// Reads the netlink messages of one datagram. What is malformed or of another kind is left out.
-pub fn read(mut datagram: &[u8]) -> Vec<Option> {
+pub fn read(mut datagram: &[u8]) -> Vec<Advertised> {
     let mut found = Vec::new();
     while let Some((kind, body, rest)) = message(datagram) {
         if kind == RTM_NEWNDUSEROPT {
@@ -47,7 +47,7 @@ pub fn read(mut datagram: &[u8]) -> Vec<Option> {
 }
 
 /// The type and content of the first message, and what follows it.
-fn message(datagram: &[u8]) -> std::option::Option<(u16, &[u8], &[u8])> {
+fn message(datagram: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let length = usize::try_from(u32::from_ne_bytes(*datagram.first_chunk::<4>()?)).ok()?;
     let kind = u16::from_ne_bytes(*datagram.get(4..)?.first_chunk::<2>()?);
     let body = datagram.get(NETLINK_HEADER..length)?;
@@ -57,7 +57,7 @@ fn message(datagram: &[u8]) -> std::option::Option<(u16, &[u8], &[u8])> {
     Some((kind, body, rest))
 }
 
-fn options(body: &[u8]) -> std::option::Option<Vec<Option>> {
+fn options(body: &[u8]) -> Option<Vec<Advertised>> {
     let word = |offset: usize| body.get(offset..)?.first_chunk::<2>().copied();
     let length = usize::from(u16::from_ne_bytes(word(2)?));
     let link = u32::from_ne_bytes(*body.get(4..)?.first_chunk::<4>()?);
@@ -77,7 +77,7 @@ fn options(body: &[u8]) -> std::option::Option<Vec<Option>> {
             break;
         };
         if let Some((lifetime, content)) = option.get(4..).and_then(|value| dns(kind, value)) {
-            found.push(Option {
+            found.push(Advertised {
                 link,
                 lifetime,
                 content,
@@ -89,7 +89,7 @@ fn options(body: &[u8]) -> std::option::Option<Vec<Option>> {
 }
 
 /// The lifetime and content of an option, of which `value` is what follows the reserved bytes.
-fn dns(kind: u8, value: &[u8]) -> std::option::Option<(std::option::Option<Duration>, Content)> {
+fn dns(kind: u8, value: &[u8]) -> Option<(Option<Duration>, Content)> {
     let (seconds, value) = value.split_first_chunk::<4>()?;
     let lifetime = match u32::from_be_bytes(*seconds) {
         u32::MAX => None,
@@ -172,12 +172,12 @@ mod tests {
         assert_eq!(
             read(&[resolvers, domains].concat()),
             [
-                Option {
+                Advertised {
                     link: 3,
                     lifetime: Some(Duration::from_secs(60)),
                     content: Content::Resolvers(vec![SERVER]),
                 },
-                Option {
+                Advertised {
                     link: 4,
                     lifetime: None,
                     content: Content::Search(vec!["a.example".into()]),

@@ -34,8 +34,8 @@ fn route() -> RouteMessage {
     message
 }
 
-fn resolver(last: u16, lifetime: Option<u64>) -> NdOption {
-    NdOption {
+fn resolver(last: u16, lifetime: Option<u64>) -> Advertised {
+    Advertised {
         link: 2,
         lifetime: lifetime.map(Duration::from_secs),
         content: Content::Resolvers(vec![Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last)]),
