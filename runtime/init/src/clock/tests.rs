@@ -272,3 +272,16 @@ fn a_server_that_refuses_is_left_alone() -> Outcome {
         },
     )
 }
+
+#[test]
+fn a_link_without_a_lease_is_a_network_too() {
+    let status = |configured| Status {
+        links: vec![Link {
+            configured,
+            ..Link::default()
+        }],
+        ..Status::default()
+    };
+    assert!(!Network::of(&status(false)).up);
+    assert!(Network::of(&status(true)).up);
+}
