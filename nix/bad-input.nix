@@ -34,6 +34,21 @@ let
     signing = null;
   };
 
+  fixed.settings.network.links = {
+    "*".addresses = [ "255.0.0.1/1" ];
+    eth0 = {
+      addresses = [
+        "192.0.2.10/32"
+        "2001:db8::/128"
+        "1:2:3:4:5:6:7:8/9"
+        "::1/64"
+      ];
+      gateways = [ "fe80::1" ];
+      dns = [ ];
+      search = [ "a-b.example" ];
+    };
+  };
+
   # Changed arguments, and how the only sentence about them begins.
   evaluation = [
     {
@@ -51,6 +66,27 @@ let
     {
       change.settings.app.links."/iso/sh" = "/app/sh";
       sentence = "The setting \"app.links\" of the image \"good\" must be an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths, but is ";
+    }
+    {
+      change.settings.network.links.eth0.addresses = [ "192.0.2.256/24" ];
+      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names of links, or \"*\", to attribute sets of the lists `addresses`, at least one such as \"192.0.2.10/24\", `gateways` and `dns` of addresses, and `search` of domains, but is { eth0 = { addresses = [ \"192.0.2.256/24\" ]; }; }.";
+    }
+    {
+      change.settings.network.links."*" = {
+        addresses = [ "2001:db8::1::2/64" ];
+      };
+      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names of links, ";
+    }
+    {
+      change.settings.network.links.eth0 = {
+        addresses = [ "192.0.2.10/24" ];
+        gateway = "192.0.2.1";
+      };
+      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names of links, ";
+    }
+    {
+      change.settings.network.links.eth0.dns = [ "192.0.2.53" ];
+      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names of links, ";
     }
     {
       change.settings.app.onExit = "explode";
@@ -181,6 +217,9 @@ in
         ++ lib.optional (
           problems good != [ ]
         ) "Good arguments are refused: ${builtins.toJSON (problems good)}."
+        ++
+          lib.optional (problems (good // fixed) != [ ])
+            "Fixed addresses are refused: ${builtins.toJSON (problems (good // fixed))}."
         ++
           lib.optional (builtins.tryEval (mkImage { name = "none"; }).iso).success
             "An image without an app is made.";

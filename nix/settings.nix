@@ -12,6 +12,40 @@ let
     isString
     ;
 
+  # Addresses as init reads them; those that no host can have stay for it to name.
+  octet = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+  isIpv4 = value: builtins.match "${octet}(\\.${octet}){3}" value != null;
+  groups = half: if half == "" then [ ] else lib.splitString ":" half;
+  isIpv6 =
+    value:
+    let
+      halves = lib.splitString "::" value;
+      all' = concatMap groups halves;
+      count = lib.length all';
+    in
+    all (group: builtins.match "[0-9a-fA-F]{1,4}" group != null) all'
+    && (if lib.length halves == 2 then count <= 7 else lib.length halves == 1 && count == 8);
+  isAddress = value: isIpv4 value || isIpv6 value;
+  isAddressWithPrefix =
+    value:
+    let
+      parts = lib.splitString "/" value;
+      address = lib.head parts;
+      prefix = lib.last parts;
+    in
+    lib.length parts == 2
+    && (
+      (isIpv4 address && builtins.match "[1-9]|[12][0-9]|3[0-2]" prefix != null)
+      || (isIpv6 address && builtins.match "[1-9]|[1-9][0-9]|1[01][0-9]|12[0-8]" prefix != null)
+    );
+  label = "[a-zA-Z0-9_][a-zA-Z0-9_-]{0,62}";
+  linkLists = {
+    addresses = isAddressWithPrefix;
+    gateways = isAddress;
+    dns = isAddress;
+    search = value: builtins.match "${label}(\\.${label})*" value != null;
+  };
+
   nonEmpty = value: isString value && value != "";
   types = {
     seconds = {
@@ -52,6 +86,24 @@ let
         value:
         value == null
         || (isString value && builtins.match "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?" value != null);
+    };
+    networkLinks = {
+      description = "an attribute set from names of links, or \"*\", to attribute sets of the lists `addresses`, at least one such as \"192.0.2.10/24\", `gateways` and `dns` of addresses, and `search` of domains";
+      check =
+        value:
+        isAttrs value
+        && all (
+          link:
+          builtins.match "[*]|[^/[:space:]*]{1,15}" link != null
+          && isAttrs value.${link}
+          && all (
+            name:
+            linkLists ? ${name}
+            && isList value.${link}.${name}
+            && all (item: isString item && linkLists.${name} item) value.${link}.${name}
+          ) (attrNames value.${link})
+          && value.${link}.addresses or [ ] != [ ]
+        ) (attrNames value);
     };
     bool = {
       description = "true or false";
@@ -115,6 +167,34 @@ let
       default = 10;
       example = 30;
       description = "How long the app's start waits for links that have a carrier.";
+    };
+    network.detectConflicts = {
+      type = types.bool;
+      default = true;
+      example = false;
+      description = "Whether an address from a DHCP server that another machine has too is given back. A network whose router answers for all addresses (proxy ARP) needs false.";
+    };
+    network.links = {
+      type = types.networkLinks;
+      default = { };
+      example = {
+        eth0 = {
+          addresses = [
+            "192.0.2.10/24"
+            "2001:db8::10/64"
+          ];
+          gateways = [ "192.0.2.1" ];
+          dns = [ "192.0.2.53" ];
+          search = [ "example.org" ];
+        };
+      };
+      description = "Links that have fixed addresses instead of DHCP, by their names; \"*\" is each link that is not named. The kernel parameter `ip=` comes before this.";
+    };
+    network.longestRetry = {
+      type = types.seconds;
+      default = 64;
+      example = 2;
+      description = "How many seconds pass at most between two messages to DHCP servers that do not answer.";
     };
     storage.deadline = {
       type = types.seconds;

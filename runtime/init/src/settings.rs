@@ -76,6 +76,26 @@ pub struct Network {
     pub host_name: Option<String>,
     /// Seconds that the app's start waits for links with a carrier at most.
     pub deadline: u32,
+    /// Whether an address that another machine has too is given back (RFC 5227).
+    pub detect_conflicts: bool,
+    /// Seconds between two messages to DHCP servers that do not answer, at most.
+    pub longest_retry: u32,
+    /// Links that have fixed addresses instead of DHCP, by their names; "*" is any other link.
+    pub links: BTreeMap<String, FixedLink>,
+}
+
+/// What a link has instead of DHCP. The texts are looked at when the link is: a wrong one must not cost the others.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct FixedLink {
+    /// Addresses with the lengths of their prefixes.
+    pub addresses: Vec<String>,
+    /// Default routers.
+    pub gateways: Vec<String>,
+    /// Resolvers.
+    pub dns: Vec<String>,
+    /// Domains to search.
+    pub search: Vec<String>,
 }
 
 impl Default for Network {
@@ -83,6 +103,9 @@ impl Default for Network {
         Self {
             host_name: None,
             deadline: 10,
+            detect_conflicts: true,
+            longest_retry: 64,
+            links: BTreeMap::new(),
         }
     }
 }

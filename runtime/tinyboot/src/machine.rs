@@ -157,18 +157,22 @@ impl Machine {
             .map(|mount| mount.path.clone())
     }
 
-    /// Waits until some link has a DHCP lease; at once when one has it already.
+    /// Waits until some link is configured: by DHCP, by IPv6 router advertisement, or by settings
+    /// ([`status::Link::configured`] says what counts); at once when one is already.
     ///
-    /// It is not promised that the lease has a router or a resolver, that any other machine can be reached, nor that
-    /// the lease is still there when the call has returned. On an ordinary machine it returns at once, because there
+    /// It is not promised that there is a router or a resolver, that there is IPv4, that any other machine can be
+    /// reached, nor that the link is still configured when the call has returned. On an ordinary machine it returns at once, because there
     /// the operating system looks after the network and nothing is known about it. The wait can be dropped at any time.
     ///
     /// # Errors
     ///
-    /// [`Stopping`] when the program is to stop, be there a lease or not.
+    /// [`Stopping`] when the program is to stop, be there a network or not.
     pub async fn network(&self) -> Result<(), Stopping> {
-        self.wait_for(|status| status.links.iter().any(|link| link.lease.is_some()))
-            .await
+        self.wait_for(|status| {
+            let mut links = status.links.iter();
+            links.any(|link| link.configured || link.lease.is_some())
+        })
+        .await
     }
 
     /// Waits until a time server's answer was applied to the clock; at once when one was already.

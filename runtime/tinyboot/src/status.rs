@@ -21,6 +21,8 @@ pub struct Status {
     pub storage: Storage,
     /// Each network interface but loopback, sorted by name.
     pub links: Vec<Link>,
+    /// What is in `/etc/resolv.conf`, and where it comes from.
+    pub dns: Dns,
     /// How far the clock can be trusted.
     pub clock: Clock,
     /// The app's process.
@@ -67,12 +69,95 @@ pub struct Link {
     /// The kernel's operational state: a cable is there and the other end answers.
     pub carrier: bool,
     /// The DHCP client's state in RFC 2131's words: `INIT`, `SELECTING`, `REQUESTING`, `BOUND`, `RENEWING`,
-    /// `REBINDING`, `INIT-REBOOT`, `REBOOTING`.
+    /// `REBINDING`, `INIT-REBOOT`, `REBOOTING`; `STATIC` for a link that does without DHCP.
     pub state: String,
-    /// The link's address was configured, or nothing can configure it (no carrier, deadline passed).
+    /// The link was configured, or nothing can configure it (no carrier, deadline passed).
     pub settled: bool,
+    /// The link has a carrier, and a DHCP lease, addresses of the image's settings or of the kernel command line, or an
+    /// IPv6 address and a default router by router advertisement. Other than a lease it does not outlive its carrier.
+    pub configured: bool,
+    /// Addresses that it was given; of IPv6's none that is valid on the link alone.
+    pub addresses: Vec<Address>,
+    /// Routes that it was given, besides those to the networks of its addresses.
+    pub routes: Vec<Route>,
     /// What the DHCP server gave, as long as it is valid.
     pub lease: Option<Lease>,
+}
+
+/// Who gave an address, a route or a resolver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Source {
+    /// A DHCPv4 server.
+    Dhcp,
+    /// A router's advertisement (RFC 4861, RFC 8106).
+    RouterAdvertisement,
+    /// The image's settings.
+    Settings,
+    /// The kernel command line's `ip=`.
+    CommandLine,
+}
+
+/// An address of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Address {
+    /// The address.
+    pub address: IpAddr,
+    /// Length of its network's prefix.
+    pub prefix: u8,
+    /// Who gave it.
+    pub source: Source,
+}
+
+/// A route of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// The network.
+    pub destination: IpAddr,
+    /// Length of its prefix; 0 is a default route.
+    pub prefix: u8,
+    /// The router; `None` is a network on the link itself.
+    pub gateway: Option<IpAddr>,
+    /// Of two routes to the same network the one with the lower metric counts.
+    pub metric: u32,
+    /// Who gave it.
+    pub source: Source,
+}
+
+/// What is in `/etc/resolv.conf`, in this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Dns {
+    /// Resolvers.
+    pub servers: Vec<DnsServer>,
+    /// Domains in which names without dots are looked up.
+    pub search: Vec<SearchDomain>,
+}
+
+/// A resolver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsServer {
+    /// Its address.
+    pub address: IpAddr,
+    /// The link that was given it.
+    pub link: String,
+    /// Who gave it.
+    pub source: Source,
+}
+
+/// A domain to search.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SearchDomain {
+    /// Its name.
+    pub name: String,
+    /// The link that was given it.
+    pub link: String,
+    /// Who gave it.
+    pub source: Source,
 }
 
 /// What a DHCPv4 server gave (RFC 2131, RFC 2132).
@@ -91,6 +176,9 @@ pub struct Lease {
     pub dns: Vec<IpAddr>,
     /// Domain (option 15).
     pub domain: Option<String>,
+    /// Domains to search instead of it (option 119).
+    #[serde(default)]
+    pub search: Vec<String>,
     /// Host name (option 12).
     pub host_name: Option<String>,
     /// MTU (option 26).

@@ -18,6 +18,15 @@ fn example() -> Value {
             "carrier": true,
             "state": "BOUND",
             "settled": true,
+            "configured": true,
+            "addresses": [
+                { "address": "10.0.2.15", "prefix": 24, "source": "dhcp" },
+                { "address": "2001:db8::15", "prefix": 64, "source": "routerAdvertisement" }
+            ],
+            "routes": [
+                { "destination": "0.0.0.0", "prefix": 0, "gateway": "10.0.2.2", "metric": 1002, "source": "dhcp" },
+                { "destination": "::", "prefix": 0, "gateway": "fe80::2", "metric": 1002, "source": "routerAdvertisement" }
+            ],
             "lease": {
                 "address": "10.0.2.15",
                 "prefix": 24,
@@ -25,6 +34,7 @@ fn example() -> Value {
                 "router": "10.0.2.2",
                 "dns": ["10.0.2.3"],
                 "domain": null,
+                "search": [],
                 "hostName": null,
                 "mtu": null,
                 "ntp": [],
@@ -32,6 +42,10 @@ fn example() -> Value {
                 "renewals": 0
             }
         }],
+        "dns": {
+            "servers": [{ "address": "10.0.2.3", "link": "eth0", "source": "dhcp" }],
+            "search": [{ "name": "example.org", "link": "eth0", "source": "routerAdvertisement" }]
+        },
         "clock": { "synchronized": true, "source": "ntp 10.0.2.2", "offset": -0.012 },
         "app": { "pid": 123, "starts": 1, "ready": true, "status": "boot number 7", "lastExit": null },
         "shutdown": null

@@ -78,7 +78,7 @@ fn raise(
 }
 
 /// Keeps the clock right until `stop` is cancelled: asks the servers that DHCP names and then those of the settings,
-/// as soon as a link has a lease, and again every 17 minutes. The time is saved below `persistent` after each first
+/// as soon as a link is configured, and again every 17 minutes. The time is saved below `persistent` after each first
 /// answer, every hour, and at the end.
 pub async fn run(
     settings: settings::Clock,
@@ -337,7 +337,10 @@ impl Network {
     fn of(status: &Status) -> Self {
         let leases = || status.links.iter().filter_map(|link| link.lease.as_ref());
         Self {
-            up: leases().next().is_some(),
+            up: status
+                .links
+                .iter()
+                .any(|link| link.configured || link.lease.is_some()),
             servers: leases()
                 .flat_map(|lease| &lease.ntp)
                 .map(|server| server.to_string())

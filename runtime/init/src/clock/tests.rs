@@ -136,6 +136,7 @@ async fn lease(world: &World) -> Outcome {
             router: None,
             dns: Vec::new(),
             domain: None,
+            search: Vec::new(),
             host_name: None,
             mtu: None,
             ntp: vec![SERVER],
@@ -270,4 +271,17 @@ fn a_server_that_refuses_is_left_alone() -> Outcome {
             Ok(())
         },
     )
+}
+
+#[test]
+fn a_link_without_a_lease_is_a_network_too() {
+    let status = |configured| Status {
+        links: vec![Link {
+            configured,
+            ..Link::default()
+        }],
+        ..Status::default()
+    };
+    assert!(!Network::of(&status(false)).up);
+    assert!(Network::of(&status(true)).up);
 }

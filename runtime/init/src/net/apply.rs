@@ -9,6 +9,8 @@ use rtnetlink::packet_route::address::{AddressAttribute, CacheInfo};
 use rtnetlink::packet_route::route::{RouteProtocol, RouteScope};
 use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
 
+use tinyboot::status;
+
 use super::dhcp::{Lease, Route};
 
 /// What a step was about and what the kernel said to it.
@@ -182,8 +184,21 @@ impl Applied {
         )
     }
 
-    fn metric(&self) -> u32 {
+    /// The metric of the link's routes.
+    pub fn metric(&self) -> u32 {
         METRIC.saturating_add(self.link)
+    }
+
+    /// The routes of a lease as the status shows them.
+    pub fn routes(&self, lease: &Lease) -> Vec<status::Route> {
+        let shown = |route: Route| status::Route {
+            destination: route.destination.into(),
+            prefix: route.prefix,
+            gateway: route.gateway.map(IpAddr::V4),
+            metric: self.metric(),
+            source: status::Source::Dhcp,
+        };
+        plan(lease).into_iter().map(shown).collect()
     }
 }
 
@@ -229,7 +244,7 @@ fn plan(lease: &Lease) -> Vec<Route> {
 }
 
 /// An error, unless the kernel's number is one of `fine`.
-fn outcome(
+pub fn outcome(
     result: Result<(), rtnetlink::Error>,
     fine: &[i32],
     step: impl Fn() -> String,

@@ -1,9 +1,13 @@
 //! The network: every link is brought up and configured by DHCP, each by a task of its own.
 
+mod acd;
 mod apply;
 mod dhcp;
+mod fixed;
 mod frame;
+mod ipv6;
 mod link;
+mod names;
 mod resolv;
 mod saved;
 mod socket;
@@ -16,23 +20,27 @@ mod socket;
 pub mod tests;
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::io;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
+use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::settings;
 use crate::status::Board;
-use dhcp::{Backoff, Lease};
-use resolv::Leases;
+use dhcp::Backoff;
+use resolv::Given;
 
 /// What ends the network's task before it is told to stop. Leases that were obtained stay as they are until the
 /// kernel removes the addresses at their end.
@@ -49,6 +57,13 @@ pub enum Error {
     Closed,
 }
 
+/// What the kernel is to tell.
+const NEWS: [MulticastGroup; 3] = [
+    MulticastGroup::Link,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Route,
+];
+
 /// Everything that the links share.
 struct Shared {
     settings: settings::Network,
@@ -56,18 +71,26 @@ struct Shared {
     resolv_conf: PathBuf,
     backoff: Backoff,
     board: Board,
-    leases: Mutex<Leases>,
+    given: Mutex<resolv::Links>,
+    fixed: Mutex<fixed::Plan>,
 }
 
 impl Shared {
-    /// Takes note of a link's lease and writes resolv.conf and the host name anew.
-    fn set_lease(&self, link: u32, lease: Option<&Lease>) {
-        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        match lease {
-            Some(lease) => leases.insert(link, lease.clone()),
-            None => leases.remove(&link),
+    /// What the link with this name has instead of DHCP.
+    fn fixed(&self, link: &str) -> Option<fixed::Fixed> {
+        let mut plan = self.fixed.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.of(link)
+    }
+
+    /// Takes note of what a link was given, `None` when it is gone, and writes resolv.conf and the host name anew.
+    fn give(&self, link: u32, given: Option<Given>) {
+        let mut links = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        match given {
+            Some(given) => links.insert(link, given),
+            None => links.remove(&link),
         };
-        let text = resolv::text(&leases);
+        let dns = resolv::merge(&links);
+        let text = resolv::text(&dns);
         let same = std::fs::read(&self.resolv_conf).is_ok_and(|old| old == text.as_bytes());
         let written = if same {
             Ok(())
@@ -80,11 +103,10 @@ impl Shared {
                 self.resolv_conf.display()
             );
         }
-        let name = resolv::host_name(
-            self.settings.host_name.as_deref(),
-            &leases,
-            &self.image_name,
-        );
+        self.board.update(|status| status.dns = dns);
+        let fixed = self.fixed.lock().unwrap_or_else(PoisonError::into_inner);
+        let configured = fixed.host_name().or(self.settings.host_name.as_deref());
+        let name = resolv::host_name(configured, &links, &self.image_name);
         if let Err(error) = nix::unistd::sethostname(&name) {
             log::warn!("net: the host name cannot be set to {name}: {error}");
         }
@@ -99,6 +121,7 @@ struct Info {
     mac: [u8; 6],
     carrier: bool,
     mtu: u32,
+    ipv6: ipv6::Shown,
 }
 
 /// Configures all links, those that are there and those that come, until `stop` is cancelled. Addresses stay then:
@@ -114,13 +137,18 @@ pub async fn run(
     persistent: watch::Receiver<Option<PathBuf>>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
+    // Without it there is no parameter.
+    let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let fixed = fixed::Plan::new(&command_line, &settings.links);
+    let backoff = Backoff::up_to(Duration::from_secs(settings.longest_retry.into()));
     let shared = Shared {
         settings,
         image_name,
         resolv_conf: "/etc/resolv.conf".into(),
-        backoff: Backoff::default(),
+        backoff,
         board,
-        leases: Mutex::default(),
+        given: Mutex::default(),
+        fixed: Mutex::new(fixed),
     };
     run_with(shared, persistent, stop).await
 }
@@ -132,19 +160,22 @@ async fn run_with(
 ) -> Result<(), Error> {
     // Two connections: answers to our own requests must not be taken for news, nor news for answers.
     let (news, _, mut messages) =
-        rtnetlink::new_multicast_connection(&[MulticastGroup::Link]).map_err(Error::Netlink)?;
+        rtnetlink::new_multicast_connection(&NEWS).map_err(Error::Netlink)?;
+    let mut options = ipv6::socket::Socket::open();
     let (requests, handle, _) = rtnetlink::new_connection().map_err(Error::Netlink)?;
     let mut connections = JoinSet::new();
     connections.spawn(news);
     connections.spawn(requests);
 
-    shared.set_lease(0, None);
+    shared.give(0, None);
     let mut links = Links {
         shared: Arc::new(shared),
         handle,
         persistent,
         stop: stop.clone(),
         known: HashMap::new(),
+        ipv6: HashMap::new(),
+        epoch: Instant::now(),
         tasks: JoinSet::new(),
     };
     links.list().await?;
@@ -154,10 +185,13 @@ async fn run_with(
             message = messages.next() => match message.ok_or(Error::Closed)?.0.payload {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => links.seen(&link).await,
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => links.gone(&link),
+                NetlinkPayload::InnerMessage(message) => links.ipv6_news(&message),
                 // There was more news than the socket holds.
                 NetlinkPayload::Overrun(_) => links.list().await?,
                 _ => {}
             },
+            learned = options.next() => links.learn(&learned),
+            () = sleep(links.deadline()) => links.show_all(),
             Some(ended) = links.tasks.join_next() => if let Err(error) = ended {
                 log::error!("net: a link's task ended: {error}");
             },
@@ -174,6 +208,9 @@ struct Links {
     persistent: watch::Receiver<Option<PathBuf>>,
     stop: CancellationToken,
     known: HashMap<u32, watch::Sender<Info>>,
+    ipv6: HashMap<u32, ipv6::Known>,
+    /// Zero of the clock of what is valid for a time.
+    epoch: Instant,
     tasks: JoinSet<()>,
 }
 
@@ -189,10 +226,93 @@ impl Links {
             .map_err(Error::List)?;
         self.known
             .retain(|index, _| listed.iter().any(|link| link.header.index == *index));
+        self.ipv6
+            .retain(|index, _| listed.iter().any(|link| link.header.index == *index));
         for link in &listed {
             self.seen(link).await;
         }
+        self.list_ipv6().await;
         Ok(())
+    }
+
+    /// What is there already of IPv6. A kernel without it has nothing to say.
+    async fn list_ipv6(&mut self) {
+        for known in self.ipv6.values_mut() {
+            known.begin();
+        }
+        let mut messages = self.handle.address().get().execute();
+        while let Some(Ok(message)) = messages.next().await {
+            self.ipv6_news(&RouteNetlinkMessage::NewAddress(message));
+        }
+        let all = RouteMessageBuilder::<Ipv6Addr>::new().build();
+        let mut messages = self.handle.route().get(all).execute();
+        while let Some(Ok(message)) = messages.next().await {
+            self.ipv6_news(&RouteNetlinkMessage::NewRoute(message));
+        }
+        self.show_all();
+    }
+
+    /// The kernel says something of an IPv6 address or route.
+    fn ipv6_news(&mut self, message: &RouteNetlinkMessage) {
+        let there = matches!(
+            message,
+            RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::NewRoute(_)
+        );
+        let index = match message {
+            RouteNetlinkMessage::NewAddress(it) | RouteNetlinkMessage::DelAddress(it) => {
+                Some(it.header.index)
+            }
+            RouteNetlinkMessage::NewRoute(it) | RouteNetlinkMessage::DelRoute(it) => {
+                ipv6::default_router(it).map(|(link, _)| link)
+            }
+            _ => None,
+        };
+        let Some(index) = index else {
+            return;
+        };
+        let known = self.ipv6.entry(index).or_default();
+        match message {
+            RouteNetlinkMessage::NewAddress(it) | RouteNetlinkMessage::DelAddress(it) => {
+                known.address(it, there);
+            }
+            RouteNetlinkMessage::NewRoute(it) | RouteNetlinkMessage::DelRoute(it) => {
+                known.route(it, there);
+            }
+            _ => {}
+        }
+        self.show(index);
+    }
+
+    /// Routers have said something about DNS.
+    fn learn(&mut self, options: &[ipv6::options::Advertised]) {
+        let now = self.epoch.elapsed();
+        for option in options {
+            self.ipv6.entry(option.link).or_default().learn(now, option);
+            self.show(option.link);
+        }
+    }
+
+    /// When something that a router said is not valid any longer.
+    fn deadline(&self) -> Option<Instant> {
+        let next = self.ipv6.values().filter_map(ipv6::Known::deadline).min()?;
+        Some(self.epoch + next)
+    }
+
+    fn show_all(&mut self) {
+        let indices: Vec<u32> = self.ipv6.keys().copied().collect();
+        for index in indices {
+            self.show(index);
+        }
+    }
+
+    /// Tells the link's task what is valid of IPv6. Of a link that is not known nothing is kept.
+    fn show(&mut self, index: u32) {
+        let (Some(known), Some(link)) = (self.ipv6.get_mut(&index), self.known.get(&index)) else {
+            self.ipv6.remove(&index);
+            return;
+        };
+        let shown = known.show(self.epoch.elapsed());
+        link.send_if_modified(|info| std::mem::replace(&mut info.ipv6, shown.clone()) != shown);
     }
 
     /// A link is there, or has changed.
@@ -211,10 +331,15 @@ impl Links {
             }
             return;
         }
-        let Some(info) = ethernet(message) else {
+        let Some(mut info) = ethernet(message) else {
             self.known.remove(&index);
             return;
         };
+        info.ipv6 = self
+            .ipv6
+            .entry(index)
+            .or_default()
+            .show(self.epoch.elapsed());
         if let Some(known) = self.known.get(&index) {
             known.send_if_modified(|old| std::mem::replace(old, info.clone()) != info);
             return;
@@ -235,7 +360,15 @@ impl Links {
         // A bridge says so of a port that leaves it.
         if message.header.interface_family == AddressFamily::Unspec {
             self.known.remove(&message.header.index);
+            self.ipv6.remove(&message.header.index);
         }
+    }
+}
+
+async fn sleep(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => pending().await,
     }
 }
 
@@ -263,5 +396,6 @@ fn ethernet(message: &LinkMessage) -> Option<Info> {
         mac: mac?,
         carrier,
         mtu,
+        ipv6: ipv6::Shown::default(),
     })
 }

@@ -62,6 +62,19 @@ pub fn save(persistent: &Path, saved: &Saved) -> io::Result<()> {
     replace(&path(persistent, &saved.mac), &serde_json::to_vec(saved)?)
 }
 
+/// Removes the lease if it is for `address`, which must not be asked for at the next boot.
+///
+/// # Errors
+///
+/// What the file system says.
+pub fn forget(persistent: &Path, mac: &str, client_id: &str, address: Ipv4Addr) -> io::Result<()> {
+    let _alone = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
+    if load(persistent, mac, client_id).is_some_and(|saved| saved.address == address) {
+        std::fs::remove_file(path(persistent, mac))?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +95,21 @@ mod tests {
             Some(saved.clone())
         );
         assert_eq!(load(directory.path(), &saved.mac, "ff"), None);
+        forget(
+            directory.path(),
+            &saved.mac,
+            &saved.client_id,
+            Ipv4Addr::new(10, 0, 2, 16),
+        )?;
+        assert!(load(directory.path(), &saved.mac, &saved.client_id).is_some());
+        forget(
+            directory.path(),
+            &saved.mac,
+            &saved.client_id,
+            saved.address,
+        )?;
+        assert_eq!(load(directory.path(), &saved.mac, &saved.client_id), None);
+        save(directory.path(), &saved)?;
         std::fs::copy(
             path(directory.path(), &saved.mac),
             path(directory.path(), "02:00:00:00:00:01"),

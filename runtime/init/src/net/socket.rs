@@ -54,7 +54,7 @@ impl Packets {
         if result != 0 {
             return Err(io::Error::last_os_error());
         }
-        socket.bind(&address(link)?)?;
+        socket.bind(&address(link, ETH_P_IP)?)?;
         // SAFETY: the socket owns its descriptor, which stays open and the same one for as long as it is registered.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         Ok(Self { socket, link })
@@ -69,7 +69,7 @@ impl Packets {
         let packet = frame::broadcast(source, message).ok_or(io::ErrorKind::InvalidInput)?;
         self.socket
             .get_ref()
-            .send_to(&packet, &address(self.link)?)
+            .send_to(&packet, &address(self.link, ETH_P_IP)?)
             .map(drop)
     }
 
@@ -131,8 +131,8 @@ fn checksum_ready(control: &[u8]) -> bool {
     !auxdata || number(CMSG_HEADER).is_none_or(|status| status & TP_STATUS_CSUMNOTREADY == 0)
 }
 
-/// The link's broadcast address (packet(7)).
-fn address(link: u32) -> io::Result<SockAddr> {
+/// The link's broadcast address for packets of an Ethernet protocol (packet(7)).
+pub fn address(link: u32, protocol: u16) -> io::Result<SockAddr> {
     let index = libc::c_int::try_from(link).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the storage is larger than a sockaddr_ll and aligned for any address; its length is set to that of the
     // address that is written.
@@ -140,7 +140,7 @@ fn address(link: u32) -> io::Result<SockAddr> {
         SockAddr::try_init(|storage, length| {
             let mut to: libc::sockaddr_ll = zeroed();
             to.sll_family = libc::AF_PACKET as libc::c_ushort;
-            to.sll_protocol = ETH_P_IP.to_be();
+            to.sll_protocol = protocol.to_be();
             to.sll_ifindex = index;
             to.sll_halen = 6;
             to.sll_addr = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0];

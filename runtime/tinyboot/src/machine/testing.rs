@@ -68,6 +68,7 @@ pub(crate) fn link_with_lease() -> Link {
         router: None,
         dns: Vec::new(),
         domain: None,
+        search: Vec::new(),
         host_name: None,
         mtu: None,
         ntp: Vec::new(),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::testing::{Init, link_with_lease, mount};
 use super::*;
-use crate::status::{Clock, Storage};
+use crate::status::{Clock, Link, Storage};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -95,6 +95,21 @@ async fn network_and_clock_wait_for_their_condition() {
         ..Status::default()
     });
     soon(machine.clock()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_without_a_lease_may_be_a_network() {
+    let link = |configured| Status {
+        links: vec![Link {
+            configured,
+            ..Link::default()
+        }],
+        ..Status::default()
+    };
+    let (init, machine) = running(&link(false));
+    assert!(timeout(Duration::ZERO, machine.network()).await.is_err());
+    init.publish(&link(true));
+    soon(machine.network()).await.unwrap();
 }
 
 #[tokio::test]

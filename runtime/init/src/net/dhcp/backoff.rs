@@ -21,6 +21,12 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// The usual first interval, growing to `longest`, which is what a test that runs for hours wants to be short.
+    pub fn up_to(longest: Duration) -> Self {
+        let first = Self::default().first.min(longest);
+        Self { first, longest }
+    }
+
     /// How long to wait after the `tries`-th message, counted from 1. Between three quarters and the whole of the
     /// interval, as `random` says, so that machines that were switched on together do not stay in step.
     pub fn delay(&self, tries: u32, random: u32) -> Duration {
@@ -57,6 +63,13 @@ mod tests {
             .map(|tries| Backoff::default().delay(tries, u32::MAX).as_secs())
             .collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
+    }
+
+    #[test]
+    fn the_longest_interval_can_be_set() {
+        let backoff = Backoff::up_to(Duration::from_secs(2));
+        assert_eq!(backoff.delay(1, u32::MAX), Duration::from_secs(1));
+        assert_eq!(backoff.delay(9, u32::MAX), Duration::from_secs(2));
     }
 
     #[test]

@@ -1,10 +1,11 @@
-//! What a server's ACK gives: address, routes, resolvers and times (RFC 2132, RFC 3442).
+//! What a server's ACK gives: address, routes, resolvers and times (RFC 2132, RFC 3397, RFC 3442).
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use dhcproto::v4::OptionCode;
 
+use super::super::names::{self, name};
 use super::message::{Reply, is_host};
 
 /// A lease as the options of an ACK say it, with everything that makes no sense left out.
@@ -24,6 +25,8 @@ pub struct Lease {
     pub dns: Vec<Ipv4Addr>,
     /// Domain (option 15).
     pub domain: Option<String>,
+    /// Domains to search instead of it (option 119).
+    pub search: Vec<String>,
     /// Host name (option 12).
     pub host_name: Option<String>,
     /// MTU (option 26).
@@ -61,6 +64,8 @@ const INFINITE: u32 = u32::MAX;
 /// An IPv4 host need not take more than 576 bytes, so no honest server asks for less (RFC 791). The kernel would take
 /// 68, at which nothing works.
 const LEAST_MTU: u16 = 576;
+/// Of option 121 no more routes are taken: a reply of a jumbo frame's length could have two thousand.
+const MOST_ROUTES: usize = 64;
 
 impl Lease {
     /// Reads the lease out of an ACK. `None` when it lacks what a lease cannot do without: an address that a host can
@@ -87,11 +92,24 @@ impl Lease {
             routes: routes(reply),
             dns: reply.addresses(OptionCode::DomainNameServer),
             domain: reply.text(OptionCode::DomainName).and_then(name),
+            search: reply
+                .option(OptionCode::DomainSearch)
+                .and_then(names::list)
+                .unwrap_or_default(),
             host_name: reply.text(OptionCode::Hostname).and_then(name),
             mtu: mtu(reply),
             ntp: reply.addresses(OptionCode::NtpServers),
             times: Times::from_reply(reply)?,
         })
+    }
+
+    /// The domains in which a name without dots is looked up: option 119 says it better than option 15.
+    pub fn domains(&self) -> &[String] {
+        if self.search.is_empty() {
+            self.domain.as_slice()
+        } else {
+            &self.search
+        }
     }
 
     /// The first default router.
@@ -143,12 +161,14 @@ fn mtu(reply: &Reply) -> Option<u16> {
 fn routes(reply: &Reply) -> Vec<Route> {
     if let Some(routes) = reply
         .option(OptionCode::ClasslessStaticRoute)
-        .and_then(classless)
+        .and_then(|option| classless(option, reply.yiaddr))
     {
         return routes;
     }
-    let router = reply.addresses(OptionCode::Router).first().copied();
-    router
+    // A machine is not its own router, whatever a server says.
+    let mut routers = reply.addresses(OptionCode::Router).into_iter();
+    routers
+        .find(|router| *router != reply.yiaddr)
         .map(|gateway| Route {
             destination: Ipv4Addr::UNSPECIFIED,
             prefix: 0,
@@ -159,7 +179,7 @@ fn routes(reply: &Reply) -> Vec<Route> {
 }
 
 /// Reads option 121: prefix length, as many octets of the network as the prefix needs, router. `None` if malformed.
-fn classless(mut bytes: &[u8]) -> Option<Vec<Route>> {
+fn classless(mut bytes: &[u8], address: Ipv4Addr) -> Option<Vec<Route>> {
     let mut routes = Vec::new();
     while let Some((prefix, rest)) = bytes.split_first() {
         let significant = usize::from(prefix.div_ceil(8));
@@ -175,13 +195,13 @@ fn classless(mut bytes: &[u8]) -> Option<Vec<Route>> {
         // Bits beyond the prefix are to be ignored, and the kernel refuses them.
         let destination = Ipv4Addr::from_bits(Ipv4Addr::from(octets).to_bits() & mask(*prefix));
         let gateway = Ipv4Addr::from(*gateway);
-        if gateway.is_unspecified() {
+        if gateway.is_unspecified() && routes.len() < MOST_ROUTES {
             routes.push(Route {
                 destination,
                 prefix: *prefix,
                 gateway: None,
             });
-        } else if is_host(gateway) {
+        } else if is_host(gateway) && gateway != address && routes.len() < MOST_ROUTES {
             routes.push(Route {
                 destination,
                 prefix: *prefix,
@@ -191,19 +211,6 @@ fn classless(mut bytes: &[u8]) -> Option<Vec<Route>> {
         bytes = rest;
     }
     (!routes.is_empty()).then_some(routes)
-}
-
-/// A name that is safe in resolv.conf and as a host name: dot-separated labels of letters, digits, `-` and `_`.
-fn name(text: &str) -> Option<String> {
-    let text = text.trim_end_matches('.');
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    (text.len() <= 253 && text.split('.').all(label)).then(|| text.to_owned())
 }
 
 /// The bits of a prefix.
@@ -218,7 +225,7 @@ fn in_subnet(other: Ipv4Addr, address: Ipv4Addr, prefix: u8) -> bool {
 }
 
 /// The prefix of a netmask; `None` for one with holes and for 0.0.0.0.
-fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
+pub fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
     let bits = mask.to_bits();
     let ones = bits.leading_ones();
     if ones == 0 || ones + bits.trailing_zeros() < 32 {
@@ -228,7 +235,7 @@ fn prefix_of(mask: Ipv4Addr) -> Option<u8> {
 }
 
 /// The prefix of an address whose server gave no mask: by its class, as the age that made such servers meant it.
-fn prefix_of_class(address: Ipv4Addr) -> u8 {
+pub fn prefix_of_class(address: Ipv4Addr) -> u8 {
     match address.octets() {
         [0..=127, ..] => 8,
         [128..=191, ..] => 16,
@@ -449,10 +456,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_search_list_comes_before_the_domain() {
+        let domain = (15, b"d.example".to_vec());
+        let parts = [
+            (119, b"\x01a\x07exam".to_vec()),
+            (119, b"ple\x00\x01b\xc0\x02".to_vec()),
+        ];
+        let mut options = vec![domain.clone()];
+        options.extend(parts);
+        assert_eq!(
+            lease(&options).domains(),
+            ["a.example", "b.example"],
+            "a name may be split"
+        );
+        for malformed in [vec![1, b'a'], vec![0xc0, 0], Vec::new()] {
+            assert_eq!(
+                lease(&[domain.clone(), (119, malformed)]).domains(),
+                ["d.example"]
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn classless_routes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            for route in classless(&bytes).unwrap_or_default() {
+            for route in classless(&bytes, SERVER).unwrap_or_default() {
                 prop_assert_eq!(route.destination.to_bits() & !mask(route.prefix), 0);
             }
         }

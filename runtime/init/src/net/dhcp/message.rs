@@ -28,7 +28,7 @@ impl Identity {
 /// The parts in which one request differs from another.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    /// DISCOVER or REQUEST.
+    /// DISCOVER, REQUEST or DECLINE.
     pub kind: MessageType,
     /// Transaction id.
     pub xid: u32,
@@ -45,12 +45,13 @@ pub struct Request {
 }
 
 /// The options that a reply should carry (option 55), the important ones first.
-const WANTED: [OptionCode; 11] = [
+const WANTED: [OptionCode; 12] = [
     OptionCode::SubnetMask,
     OptionCode::ClasslessStaticRoute,
     OptionCode::Router,
     OptionCode::DomainNameServer,
     OptionCode::DomainName,
+    OptionCode::DomainSearch,
     OptionCode::Hostname,
     OptionCode::InterfaceMtu,
     OptionCode::BroadcastAddr,
@@ -61,6 +62,8 @@ const WANTED: [OptionCode; 11] = [
 
 /// Relays and old servers drop what is shorter than a BOOTP message (RFC 1542, section 2.1).
 const SHORTEST: usize = 300;
+/// Of a list of addresses no more are read; nobody asks so many resolvers.
+const MOST_ADDRESSES: usize = 16;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 
 /// The bytes of a message, header by header as RFC 2131's figure 1 has them. The header is written here because the
@@ -80,10 +83,13 @@ pub fn encode(identity: &Identity, request: &Request) -> Vec<u8> {
     let mut options = DhcpOptions::new();
     options.insert(DhcpOption::MessageType(request.kind));
     options.insert(DhcpOption::ClientIdentifier(identity.client_id()));
-    options.insert(DhcpOption::ParameterRequestList(WANTED.to_vec()));
-    options.insert(DhcpOption::MaxMessageSize(1500));
-    if let Some(name) = &identity.host_name {
-        options.insert(DhcpOption::Hostname(name.clone()));
+    // A DECLINE has nothing that asks for an answer: RFC 2131, table 5.
+    if request.kind != MessageType::Decline {
+        options.insert(DhcpOption::ParameterRequestList(WANTED.to_vec()));
+        options.insert(DhcpOption::MaxMessageSize(1500));
+        if let Some(name) = &identity.host_name {
+            options.insert(DhcpOption::Hostname(name.clone()));
+        }
     }
     if let Some(address) = request.requested {
         options.insert(DhcpOption::RequestedIpAddress(address));
@@ -183,6 +189,7 @@ impl Reply {
             .iter()
             .map(|octets| Ipv4Addr::from(*octets))
             .filter(|address| is_host(*address))
+            .take(MOST_ADDRESSES)
             .collect()
     }
 

@@ -8,8 +8,8 @@ pub mod message;
 
 pub use backoff::Backoff;
 pub use client::{Action, Cause, Client};
-pub use lease::{Lease, Route};
-pub use message::Identity;
+pub use lease::{Lease, Route, prefix_of, prefix_of_class};
+pub use message::{Identity, is_host};
 
 /// What tests of other modules build on.
 #[cfg(test)]
@@ -28,6 +28,7 @@ pub mod testing {
             routes: Vec::new(),
             dns: Vec::new(),
             domain: None,
+            search: Vec::new(),
             host_name: None,
             mtu: None,
             ntp: Vec::new(),

@@ -1,8 +1,12 @@
 //! The whole network task against real servers, each test in namespaces of its own.
 
+mod addresses;
+mod servers;
 pub mod world;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use tinyboot::status::Source;
 
 use crate::settings::Network;
 use world::{Outcome, isolated, lease};
@@ -29,6 +33,7 @@ fn a_lease_becomes_address_routes_and_resolvers() -> Outcome {
                 "--dhcp-option=option:mtu,1400",
                 "--dhcp-option=option:ntp-server,10.9.0.3",
                 "--domain=example.test",
+                "--dhcp-option=option:domain-search,a.example.test,b.example.test",
             ])?;
             let task = world.run(Network::default());
             let lease = world.bound().await?;
@@ -56,7 +61,7 @@ fn a_lease_becomes_address_routes_and_resolvers() -> Outcome {
             assert_eq!(world.mtu("cli0")?, 1400);
             assert_eq!(
                 world.resolvers(),
-                "search example.test\nnameserver 10.9.0.1\nnameserver 10.9.0.2\n"
+                "search a.example.test b.example.test\nnameserver 10.9.0.1\nnameserver 10.9.0.2\n"
             );
             assert_eq!(nix::unistd::gethostname()?, "image");
             world.stop.cancel();
@@ -195,6 +200,32 @@ fn two_links_with_default_routes_live_together() -> Outcome {
                 2,
                 "{routes:?}"
             );
+            let status = world.board.snapshot();
+            let metrics: Vec<_> = status
+                .links
+                .iter()
+                .flat_map(|link| {
+                    link.routes
+                        .iter()
+                        .map(|route| (route.prefix, route.metric, route.source))
+                })
+                .collect();
+            let index = world::index_of(&world.handle, "cli0").await?;
+            let other = world::index_of(&world.handle, "cli1").await?;
+            assert_eq!(
+                metrics,
+                [
+                    (0, 1000 + index, Source::Dhcp),
+                    (0, 1000 + other, Source::Dhcp)
+                ]
+            );
+            let servers: Vec<_> = status
+                .dns
+                .servers
+                .iter()
+                .map(|it| (it.link.as_str(), it.source))
+                .collect();
+            assert_eq!(servers, [("cli0", Source::Dhcp)]);
             // dnsmasq names itself as the second link's resolver.
             assert_eq!(world.resolvers(), "nameserver 10.9.0.1\n");
             assert_eq!(nix::unistd::gethostname()?, "mine");
@@ -215,8 +246,8 @@ fn a_link_without_a_server_settles_at_the_deadline_and_disturbs_nobody() -> Outc
             world.cable(2, false)?;
             world.dnsmasq(&[])?;
             let _task = world.run(Network {
-                host_name: None,
                 deadline: 2,
+                ..Network::default()
             });
             world.bound().await?;
             let status = world
@@ -364,6 +395,67 @@ fn a_saved_lease_is_asked_for_first() -> Outcome {
                 other,
                 "the saved address, not the one that the server would pick"
             );
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn a_lease_for_ever_is_an_address_for_ever() -> Outcome {
+    isolated(
+        path!("a_lease_for_ever_is_an_address_for_ever"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.dnsmasq(&["--dhcp-host=*:*:*:*:*:*,infinite"])?;
+            let _task = world.run(Network::default());
+            assert_eq!(world.bound().await?.seconds, None);
+            let addresses = world.addresses("cli0").await?;
+            assert!(addresses.iter().all(|it| it.2 == u32::MAX), "{addresses:?}");
+            Ok(())
+        },
+    )
+}
+
+#[test]
+#[ignore = "needs systemd-networkd in /lib/systemd, and to be root"]
+fn systemd_networkd_is_a_server_too() -> Outcome {
+    isolated(
+        path!("systemd_networkd_is_a_server_too"),
+        &["unshare"],
+        async |mut world| {
+            world.pair(0, None).await?;
+            let options = "EmitDNS=yes\\nDNS=10.9.0.53\\nEmitNTP=yes\\nNTP=10.9.0.54\\nEmitRouter=yes\\nRapidCommit=yes";
+            world.networkd(8, options)?;
+            let _task = world.run(Network::default());
+            let lease = world.bound().await?;
+            assert_eq!(
+                (lease.server, lease.router, lease.prefix),
+                (SERVER, Some(SERVER), 24)
+            );
+            assert_eq!(lease.dns, [IpAddr::from([10, 9, 0, 53])]);
+            assert_eq!(lease.ntp, [Ipv4Addr::new(10, 9, 0, 54)]);
+            assert_eq!(lease.seconds, Some(8));
+            world
+                .until("a renewal", |status| {
+                    world::lease(status, "cli0").is_some_and(|it| it.renewals >= 1)
+                })
+                .await?;
+            world.cable(0, false)?;
+            world
+                .until("no carrier", |status| {
+                    status.links.iter().all(|link| !link.carrier)
+                })
+                .await?;
+            world.cable(0, true)?;
+            world
+                .until("a lease again", |status| {
+                    status
+                        .links
+                        .iter()
+                        .any(|link| link.carrier && link.state == "BOUND")
+                })
+                .await?;
             Ok(())
         },
     )

@@ -26,9 +26,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::super::dhcp::Backoff;
+use super::super::fixed::Plan;
 use super::super::{Error, Shared, run_with};
 use crate::settings;
 use crate::status::Board;
+
+/// The task that is tested.
+type Running = tokio::task::JoinHandle<Result<(), Error>>;
 
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -55,6 +59,7 @@ pub fn isolated<F: Future<Output = Outcome>>(
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .arg("--include-ignored")
         .env(INSIDE, "1");
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     let maps = [
@@ -103,7 +108,8 @@ fn skip(name: &str, why: &str) -> Outcome {
     Ok(())
 }
 
-fn find(program: &str) -> Option<std::path::PathBuf> {
+/// Where a program is.
+pub fn find(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
     let places = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     places
@@ -178,6 +184,20 @@ impl World {
         })
     }
 
+    /// Gives the server's end of a pair one more address.
+    pub fn occupy(&self, number: u8, address: impl Into<IpAddr>) -> Outcome {
+        let address = address.into();
+        let prefix = if address.is_ipv4() { 24 } else { 64 };
+        self.on_server(move |handle| async move {
+            let index = index_of(&handle, &format!("srv{number}")).await?;
+            Ok(handle
+                .address()
+                .add(index, address, prefix)
+                .execute()
+                .await?)
+        })
+    }
+
     /// Brings the loopback interface of the client's namespace up.
     pub async fn loopback(&self) -> Outcome {
         Ok(self
@@ -230,7 +250,7 @@ impl World {
     }
 
     /// Starts a server in the servers' namespace; it ends with the test, or by [`World::kill`].
-    fn start(&mut self, command: &mut Command) -> Outcome {
+    pub fn start(&mut self, command: &mut Command) -> Outcome {
         let child = self.in_servers_namespace(|| command.stdin(Stdio::null()).spawn())?;
         self.processes.push(Process(child));
         Ok(())
@@ -256,55 +276,14 @@ impl World {
         Ok(())
     }
 
-    /// Starts `dnsmasq`, without DNS, on `srv0` with the address 10.9.0.1. Its least lease is two minutes.
-    pub fn dnsmasq(&mut self, options: &[&str]) -> Outcome {
-        let leases = self.directory.path().join("dnsmasq.leases");
-        let mut command = Command::new(find("dnsmasq").ok_or("no dnsmasq")?);
-        command
-            .args([
-                "--no-daemon",
-                "--conf-file=/dev/null",
-                "--pid-file",
-                // Root of this namespace: a build's sandbox need not have another user.
-                "--user=root",
-                "--group=root",
-                "--port=0",
-                "--no-ping",
-                "--dhcp-authoritative",
-            ])
-            .args([
-                "--interface=srv0",
-                "--bind-interfaces",
-                "--dhcp-range=10.9.0.10,10.9.0.20,255.255.255.0,120",
-            ])
-            .arg(format!("--dhcp-leasefile={}", leases.display()))
-            .args(options);
-        self.start(&mut command)
-    }
-
-    /// Starts `udhcpd` on `srv0` with leases of `seconds`, giving addresses from 10.9.0.`first` on.
-    pub fn udhcpd(&mut self, seconds: u32, first: u8, options: &str) -> Outcome {
-        let directory = self.directory.path().to_owned();
-        let configuration = directory.join("udhcpd.conf");
-        let leases = directory.join(format!("udhcpd-{first}.leases"));
-        File::create(&leases)?;
-        std::fs::write(
-            &configuration,
-            format!(
-                "start 10.9.0.{first}\nend 10.9.0.{}\ninterface srv0\nmin_lease 1\nlease_file {}\npidfile {}\n\
-                 option subnet 255.255.255.0\noption lease {seconds}\n{options}\n",
-                first + 10,
-                leases.display(),
-                directory.join("udhcpd.pid").display(),
-            ),
-        )?;
-        let mut command = Command::new(find("udhcpd").ok_or("no udhcpd")?);
-        command.arg("-f").args(["-a", "50"]).arg(configuration);
-        self.start(&mut command)
-    }
-
     /// Runs what is tested, on this world's board.
-    pub fn run(&self, settings: settings::Network) -> tokio::task::JoinHandle<Result<(), Error>> {
+    pub fn run(&self, settings: settings::Network) -> Running {
+        self.run_by("", settings)
+    }
+
+    /// The same with a kernel command line.
+    pub fn run_by(&self, command_line: &str, settings: settings::Network) -> Running {
+        let fixed = Plan::new(command_line, &settings.links);
         let shared = Shared {
             settings,
             image_name: "image".into(),
@@ -314,7 +293,8 @@ impl World {
                 longest: Duration::from_secs(1),
             },
             board: self.board.clone(),
-            leases: Default::default(),
+            given: Default::default(),
+            fixed: fixed.into(),
         };
         tokio::spawn(run_with(
             shared,

@@ -1,5 +1,7 @@
 //! The client's states (RFC 2131, section 4.4 and figure 5).
 
+mod ending;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -85,6 +87,8 @@ pub enum Cause {
     Expired,
     /// A server answered with NAK.
     Refused,
+    /// Another machine has the address.
+    Conflict,
 }
 
 /// An offer that was taken.
@@ -135,6 +139,7 @@ pub struct Client {
     held: Option<Held>,
     known: Option<Ipv4Addr>,
     refusals: u32,
+    conflicts: u32,
 }
 
 impl Client {
@@ -161,6 +166,7 @@ impl Client {
             held: None,
             known: None,
             refusals: 0,
+            conflicts: 0,
         }
     }
 
@@ -338,60 +344,19 @@ impl Client {
             .lease
             .map(|_| (since + lease.times.renew).max(now + LEAST_BOUND));
         self.offer = None;
-        self.refusals = 0;
         self.known = Some(lease.address);
         let held = self.held.replace(Held {
             lease: lease.clone(),
             since,
         });
         match held {
-            Some(_) => vec![Action::Renewed(lease)],
+            Some(_) => {
+                self.conflicts = 0;
+                self.refusals = 0;
+                vec![Action::Renewed(lease)]
+            }
             None => vec![Action::Acquired(lease)],
         }
-    }
-
-    /// True if a NAK comes from someone who has a say: the server that was asked, or any if all were asked.
-    fn refuses(&self, nak: &Reply) -> bool {
-        let Some(server) = nak.address(OptionCode::ServerIdentifier) else {
-            return false;
-        };
-        match self.state {
-            State::Requesting => self.offer.is_some_and(|offer| offer.server == server),
-            State::Renewing => self.lease().is_some_and(|lease| lease.server == server),
-            State::Rebinding | State::Rebooting => true,
-            State::Init | State::InitReboot | State::Selecting | State::Bound => false,
-        }
-    }
-
-    /// The lease is over, or was refused: the address goes, and the search begins again. A server that refuses what
-    /// it offered, time after time, is asked less and less often.
-    fn end(&mut self, now: Duration, cause: Cause) -> Vec<Action> {
-        let held = self.held.take();
-        let mut actions: Vec<Action> = held
-            .map(|held| Action::Removed {
-                address: held.lease.address,
-                cause,
-            })
-            .into_iter()
-            .collect();
-        self.state = State::Init;
-        self.next = None;
-        self.offer = None;
-        self.began = now;
-        if cause == Cause::Refused {
-            self.known = None;
-            self.refusals = self.refusals.saturating_add(1);
-        }
-        if !self.carrier {
-            return actions;
-        }
-        if self.refusals > 1 {
-            let random = (self.random)();
-            self.next = Some(now + self.backoff.delay(self.refusals - 1, random));
-        } else {
-            actions.extend(self.discover(now));
-        }
-        actions
     }
 
     /// To SELECTING with a new transaction.

@@ -277,3 +277,77 @@ fn an_address_of_an_earlier_boot_that_nobody_knows_is_given_up() {
         (Some(MessageType::Discover), 1)
     );
 }
+
+#[test]
+fn an_address_that_another_machine_has_is_declined() {
+    let mut bench = Bench::bound();
+    let actions = bench.client.conflict(bench.now);
+    assert_eq!(actions.first(), Some(&removed(Cause::Conflict)));
+    assert!(matches!(
+        sent(&actions),
+        Some((Action::Broadcast { source: Ipv4Addr::UNSPECIFIED, .. }, message)) if message.ciaddr().is_unspecified()
+    ));
+    assert_eq!(kind(&actions), Some(MessageType::Decline));
+    assert_eq!(requested(&actions), Some(ADDRESS));
+    let carries =
+        |code| sent(&actions).is_some_and(|(_, message)| message.opts().get(code).is_some());
+    assert!(carries(OptionCode::ServerIdentifier) && carries(OptionCode::ClientIdentifier));
+    for forbidden in [
+        OptionCode::ParameterRequestList,
+        OptionCode::MaxMessageSize,
+        OptionCode::AddressLeaseTime,
+    ] {
+        assert!(!carries(forbidden), "RFC 2131, table 5");
+    }
+    assert_eq!(
+        (bench.state(), bench.client.listens()),
+        (State::Init, false)
+    );
+    assert_eq!(
+        bench.client.conflict(bench.now),
+        [],
+        "there is no lease any longer"
+    );
+}
+
+#[test]
+fn conflicts_in_a_row_are_further_and_further_apart() {
+    let mut bench = Bench::bound();
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        bench.client.conflict(bench.now);
+        let before = bench.now;
+        let actions = bench.step();
+        assert_eq!(
+            (kind(&actions), requested(&actions)),
+            (Some(MessageType::Discover), None)
+        );
+        pauses.push((bench.now - before).as_secs());
+        bench.reply(OFFER, ADDRESS, SERVER, &[]);
+        bench.reply(ACK, ADDRESS, SERVER, &[]);
+    }
+    assert!(pauses.is_sorted(), "{pauses:?}");
+    assert_eq!(pauses.first(), Some(&10), "RFC 2131 wants ten seconds");
+    assert!(
+        pauses.last().is_some_and(|last| (48..=64).contains(last)),
+        "{pauses:?}"
+    );
+    bench.step();
+    bench.reply(ACK, ADDRESS, SERVER, &[]);
+    bench.client.conflict(bench.now);
+    let before = bench.now;
+    bench.step();
+    assert_eq!(
+        (bench.now - before).as_secs(),
+        10,
+        "a renewal shows that it was ours"
+    );
+}
+
+#[test]
+fn a_conflict_without_a_carrier_tells_nobody() {
+    let mut bench = Bench::bound();
+    bench.client.carrier_down();
+    assert_eq!(bench.client.conflict(bench.now), [removed(Cause::Conflict)]);
+    assert_eq!(bench.client.deadline(), None);
+}

@@ -1,5 +1,6 @@
 //! The client on a bench: a clock that stands still until it is moved, and a server that says what it is told.
 
+mod hostile;
 mod keeping;
 mod obtaining;
 mod properties;

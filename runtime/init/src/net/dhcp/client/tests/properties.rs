@@ -18,6 +18,7 @@ enum Event {
     Wait(u32),
     CarrierUp,
     CarrierDown,
+    Conflict,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -49,6 +50,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => any::<u32>().prop_map(Event::Wait),
         1 => Just(Event::CarrierUp),
         1 => Just(Event::CarrierDown),
+        1 => Just(Event::Conflict),
     ]
 }
 
@@ -73,6 +75,7 @@ proptest! {
                     Vec::new()
                 }
                 Event::CarrierUp => bench.client.carrier_up(bench.now),
+                Event::Conflict => bench.client.conflict(bench.now),
                 Event::CarrierDown => {
                     bench.client.carrier_down();
                     Vec::new()

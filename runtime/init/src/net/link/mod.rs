@@ -1,23 +1,27 @@
 //! One link's task: it joins the DHCP client to its sockets, to the kernel and to the status board.
 
+mod show;
+
 use std::future::pending;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rtnetlink::{Handle, LinkUnspec};
-use tinyboot::status;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::acd::socket::Watch;
 use super::apply::Applied;
 use super::dhcp::{Action, Cause, Client, Identity, Lease};
+use super::fixed::{self, Fixed};
 use super::saved::{self, Saved};
 use super::socket::{Packets, Unicast};
-use super::{Info, Shared};
+use super::{Info, Shared, sleep};
+use show::{describe, terms};
 
 /// How long a link that was just brought up may take to find its carrier: the longest that negotiation takes on
 /// copper. Virtual cards say at once.
@@ -35,8 +39,11 @@ pub struct Link {
     client: Client,
     client_id: String,
     applied: Applied,
+    /// What it has instead of DHCP.
+    fixed: Option<Fixed>,
     packets: Option<Packets>,
     unicast: Option<Unicast>,
+    watch: Watch,
     renewals: u64,
     /// Zero of the client's clock.
     epoch: Instant,
@@ -69,8 +76,10 @@ impl Link {
             client: Client::new(identity, shared.backoff, Box::new(random)),
             client_id,
             applied: Applied::new(handle.clone(), info.index, info.mtu),
+            fixed: shared.fixed(&info.name),
             packets: None,
             unicast: None,
+            watch: Watch::new(info.index, info.mac),
             renewals: 0,
             epoch: Instant::now(),
             carrier: None,
@@ -87,14 +96,17 @@ impl Link {
     /// Configures the link until it vanishes or `stop` is cancelled. Its address stays when it is stopped.
     pub async fn run(mut self, stop: CancellationToken) {
         self.publish();
+        self.order_routers();
         let up = LinkUnspec::new_with_index(self.info.index).up().build();
         if let Err(error) = self.handle.link().change(up).execute().await {
             log::error!("net: {}: cannot be brought up: {error}", self.info.name);
         }
+        self.fix().await;
         self.carrier_changed().await;
         loop {
             let settles = (!self.settled()).then_some(self.settles);
-            let wake = self.client.deadline().into_iter().chain(settles).min();
+            let deadlines = [self.client.deadline(), self.watch.deadline(), settles];
+            let wake = deadlines.into_iter().flatten().min();
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = self.news.changed() => match changed {
@@ -112,11 +124,20 @@ impl Link {
                         self.packets = None;
                     }
                 },
+                found = self.watch.conflict() => match found {
+                    Ok(other) => self.conflict(other).await,
+                    // The link went down, or the kernel has no memory: what was heard until then has to do.
+                    Err(error) => {
+                        log::debug!("net: {}: {error}", self.info.name);
+                        self.watch.stop();
+                    }
+                },
                 Ok(()) = self.persistent.changed() => self.save(),
                 () = sleep(wake.map(|wake| self.epoch + wake)) => {}
             }
             let actions = self.client.tick(self.now());
             self.perform(actions).await;
+            self.probe();
             self.settle();
             self.publish();
         }
@@ -130,6 +151,10 @@ impl Link {
     async fn changed(&mut self) {
         let info = self.news.borrow_and_update().clone();
         let old = std::mem::replace(&mut self.info, info);
+        if old.ipv6 != self.info.ipv6 || old.name != self.info.name {
+            self.say_ipv6(&old.ipv6);
+            self.give();
+        }
         if old.name != self.info.name {
             self.shared
                 .board
@@ -152,13 +177,18 @@ impl Link {
                     self.now() + Duration::from_secs(self.shared.settings.deadline.into());
                 self.overdue = false;
             }
-            self.load().await;
-            let actions = self.client.carrier_up(self.now());
-            self.perform(actions).await;
+            if self.fixed.is_some() {
+                self.fix().await;
+            } else {
+                self.load().await;
+                let actions = self.client.carrier_up(self.now());
+                self.perform(actions).await;
+            }
         } else {
             self.client.carrier_down();
             self.packets = None;
             self.unicast = None;
+            self.watch.stop();
         }
     }
 
@@ -171,9 +201,20 @@ impl Link {
         );
     }
 
-    /// True if nothing is left to wait for: see [`status::Link::settled`].
+    /// See [`tinyboot::status::Link::configured`].
+    fn configured(&self) -> bool {
+        let fixed = self
+            .fixed
+            .as_ref()
+            .is_some_and(|fixed| !fixed.addresses.is_empty());
+        self.client.lease().is_some()
+            || (self.info.carrier && (fixed || self.info.ipv6.configured()))
+    }
+
+    /// True if nothing is left to wait for: see [`tinyboot::status::Link::settled`].
     fn settled(&self) -> bool {
-        self.client.lease().is_some() || self.carrier == Some(false) || self.overdue
+        let fixed = self.fixed.is_some() && self.info.carrier;
+        self.configured() || fixed || self.carrier == Some(false) || self.overdue
     }
 
     /// Gives up waiting, which is not giving up trying.
@@ -184,13 +225,63 @@ impl Link {
         self.overdue = true;
         if self.carrier.is_none() {
             self.say_carrier(false);
-        } else {
+        } else if self.fixed.is_none() {
             let deadline = self.shared.settings.deadline;
             log::warn!(
                 "net: {}: no lease within {deadline} s; still asking",
                 self.info.name
             );
         }
+    }
+
+    /// Looks whether another machine has the address, beside everything else: it is in use meanwhile.
+    fn probe(&mut self) {
+        if let Err(error) = self.watch.tick(self.now(), random()) {
+            log::warn!(
+                "net: {}: it cannot be seen whether another machine has the address: {error}",
+                self.info.name
+            );
+        }
+    }
+
+    /// Gives the link what is fixed, if it is. A carrier need not be there, but is another reason to do it.
+    async fn fix(&mut self) {
+        let Some(fixed) = &self.fixed else {
+            return;
+        };
+        let metric = self.applied.metric();
+        let errors = fixed::apply::apply(&self.handle, self.info.index, metric, fixed).await;
+        self.complain(&errors);
+        self.give();
+        let address = fixed
+            .ipv4()
+            .filter(|_| self.shared.settings.detect_conflicts);
+        if let Some(address) = address.filter(|_| self.info.carrier) {
+            self.watch.start(self.now(), address);
+        }
+        if self.info.carrier {
+            self.say_fixed(fixed);
+        }
+    }
+
+    async fn conflict(&mut self, other: [u8; 6]) {
+        let Some(address) = self.client.lease().map(|lease| lease.address) else {
+            // Whoever fixed the address has to say what is to be done.
+            if let Some(address) = self.fixed.as_ref().and_then(Fixed::ipv4) {
+                let (name, other) = (&self.info.name, hexadecimal(other));
+                log::error!("net: {name}: the fixed address {address} is in use by {other} too");
+            }
+            self.watch.rest();
+            return;
+        };
+        log::error!(
+            "net: {}: {address} is in use by {} too; it is given back",
+            self.info.name,
+            hexadecimal(other)
+        );
+        let actions = self.client.conflict(self.now());
+        self.perform(actions).await;
+        self.forget(address);
     }
 
     async fn perform(&mut self, actions: Vec<Action>) {
@@ -216,11 +307,13 @@ impl Link {
                 Action::Removed { address, cause } => {
                     let errors = self.applied.clear().await;
                     self.complain(&errors);
-                    self.shared.set_lease(self.info.index, None);
+                    self.give();
                     let cause = match cause {
                         Cause::Expired => "expired",
                         Cause::Refused => "was refused",
+                        Cause::Conflict => "was declined",
                     };
+                    self.watch.stop();
                     log::warn!(
                         "net: {}: lease of {address} {cause}; address removed",
                         self.info.name
@@ -238,7 +331,10 @@ impl Link {
         let left = self.client.left(self.now());
         let errors = self.applied.set(lease, left).await;
         self.complain(&errors);
-        self.shared.set_lease(self.info.index, Some(lease));
+        self.give();
+        if self.shared.settings.detect_conflicts {
+            self.watch.start(self.now(), lease.address);
+        }
     }
 
     fn complain(&self, errors: &[super::apply::Error]) {
@@ -319,54 +415,38 @@ impl Link {
         });
     }
 
-    fn mac(&self) -> String {
-        self.info.mac.map(|byte| format!("{byte:02x}")).join(":")
-    }
-
-    /// Brings the status board up to date.
-    fn publish(&self) {
-        let link = status::Link {
-            name: self.info.name.clone(),
-            mac: self.mac(),
-            carrier: self.info.carrier,
-            state: self.client.state().to_string(),
-            settled: self.settled(),
-            lease: self.client.lease().map(|lease| self.shown(lease)),
+    /// An address that another machine has is not asked for at the next boot.
+    fn forget(&self, address: Ipv4Addr) {
+        let Some(persistent) = self.persistent.borrow().clone() else {
+            return;
         };
-        self.shared.board.update(|status| {
-            match status
-                .links
-                .iter_mut()
-                .find(|other| other.name == link.name)
-            {
-                Some(place) => *place = link,
-                None => {
-                    status.links.push(link);
-                    status.links.sort_by(|a, b| a.name.cmp(&b.name));
-                }
+        let (name, mac, client_id) = (self.info.name.clone(), self.mac(), self.client_id.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = saved::forget(&persistent, &mac, &client_id, address) {
+                log::warn!("net: {name}: the saved lease cannot be removed: {error}");
             }
         });
     }
 
-    fn shown(&self, lease: &Lease) -> status::Lease {
-        status::Lease {
-            address: lease.address,
-            prefix: lease.prefix,
-            server: lease.server,
-            router: lease.router(),
-            dns: lease.dns.iter().copied().map(IpAddr::V4).collect(),
-            domain: lease.domain.clone(),
-            host_name: lease.host_name.clone(),
-            mtu: lease.mtu,
-            ntp: lease.ntp.clone(),
-            seconds: seconds(lease),
-            renewals: self.renewals,
+    fn mac(&self) -> String {
+        hexadecimal(self.info.mac)
+    }
+
+    /// Gives IPv6 default routes of several links an order too; without this, and in kernels before 5.12, they have
+    /// one metric. It has to be there before the first advertisement comes.
+    fn order_routers(&self) {
+        let path = format!(
+            "/proc/sys/net/ipv6/conf/{}/ra_defrtr_metric",
+            self.info.name
+        );
+        if let Err(error) = std::fs::write(&path, self.applied.metric().to_string()) {
+            log::debug!("net: {}: {path}: {error}", self.info.name);
         }
     }
 
     fn vanished(self) {
         log::info!("net: {}: gone", self.info.name);
-        self.shared.set_lease(self.info.index, None);
+        self.shared.give(self.info.index, None);
         self.shared
             .board
             .update(|status| status.links.retain(|link| link.name != self.info.name));
@@ -380,44 +460,13 @@ async fn receive(packets: Option<&Packets>) -> std::io::Result<Vec<u8>> {
     }
 }
 
-async fn sleep(until: Option<Instant>) {
-    match until {
-        Some(until) => sleep_until(until).await,
-        None => pending().await,
-    }
-}
-
 /// The standard library's hasher is keyed from the kernel's generator without waiting for it to be ready, which early
 /// in a boot can take seconds. What depends on this need not be secret, only different from machine to machine.
 fn random() -> u32 {
     RandomState::new().build_hasher().finish() as u32
 }
 
-fn seconds(lease: &Lease) -> Option<u32> {
-    lease
-        .times
-        .lease
-        .and_then(|time| u32::try_from(time.as_secs()).ok())
-}
-
-/// `10.0.2.15/24 from 10.0.2.2 for 86400 s`
-fn terms(lease: &Lease) -> String {
-    let time = seconds(lease).map_or("ever".into(), |seconds| format!("{seconds} s"));
-    format!(
-        "{}/{} from {} for {time}",
-        lease.address, lease.prefix, lease.server
-    )
-}
-
-/// The terms, and `, router 10.0.2.2, DNS 10.0.2.3` as far as it is there.
-fn describe(lease: &Lease) -> String {
-    let mut text = terms(lease);
-    if let Some(router) = lease.router() {
-        text += &format!(", router {router}");
-    }
-    let dns: Vec<String> = lease.dns.iter().map(Ipv4Addr::to_string).collect();
-    if !dns.is_empty() {
-        text += &format!(", DNS {}", dns.join(" "));
-    }
-    text
+/// `52:54:00:12:34:56`
+fn hexadecimal(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }
