@@ -131,7 +131,7 @@ let
         onExit
         ;
     };
-    inherit (userSettings) network;
+    inherit (userSettings) network control;
     storage =
       userSettings.storage
       // lib.optionalAttrs isOnMedium {

@@ -134,6 +134,12 @@ let
       example = [ "time.example.org" ];
       description = "NTP servers, asked after those that DHCP names.";
     };
+    control.agent = {
+      type = types.bool;
+      default = true;
+      example = false;
+      description = "Whether the hypervisor's tools are answered on the guest agent's port; see operating.md.";
+    };
   };
 
   sections = attrNames options;

@@ -4,12 +4,14 @@
 //! 2. [`mounts`]: the pseudo file systems, and the empty places for what storage brings.
 //! 3. [`settings`]: what the image asks for. The clock is never before the image's floor from here on.
 //! 4. [`drivers`]: modules for the devices that are there and for those that come. The watchdog is armed before.
-//! 5. At the same time: [`storage`], each link ([`net`]), the [`clock`], and who may stop the machine ([`power`]).
+//! 5. At the same time: [`storage`], each link ([`net`]), the [`clock`], who may stop the machine ([`power`]), and what the
+//!    hypervisor asks ([`agent`]).
 //! 6. [`app`]: started when storage and links have settled, told to stop when somebody asks.
 //! 7. [`shutdown`]: kill, sync, unmount, power off or reboot.
 //!
 //! A step that fails is logged and the boot goes on. A fault of init itself is logged, and the machine restarts.
 
+mod agent;
 mod app;
 mod clock;
 mod console;
@@ -31,7 +33,7 @@ use std::process::ExitCode;
 use settings::Settings;
 use status::Board;
 use tinyboot::status::{Action, Status};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -84,7 +86,7 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
         board: board.clone(),
         uevents: uevents.subscribe(),
         drivers: drivers.clone(),
-        persistent,
+        persistent: persistent.clone(),
     };
     let storage = storage::run(
         settings.storage.clone(),
@@ -107,7 +109,9 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
     );
     let publisher = board.clone();
     let publisher_stop = stop.clone();
-    let tasks = vec![
+    let (asking, mut requests) = mpsc::unbounded_channel();
+    power::start(&uevents, asking.clone());
+    let mut tasks = vec![
         tokio::spawn(async move {
             publisher
                 .publish(Path::new(tinyboot::status::PATH), publisher_stop)
@@ -121,7 +125,16 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
         }),
         tokio::spawn(clock),
     ];
-    let mut requests = power::start(&uevents);
+    if settings.control.agent {
+        let surroundings = agent::Surroundings {
+            board: board.clone(),
+            uevents: uevents.subscribe(),
+            requests: asking,
+            persistent,
+            clock: settings.clock.clone(),
+        };
+        tasks.push(tokio::spawn(agent::run(surroundings, stop.clone())));
+    }
 
     let surroundings = app::Surroundings {
         board,

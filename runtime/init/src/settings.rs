@@ -25,6 +25,8 @@ pub struct Settings {
     pub storage: Storage,
     /// Clock.
     pub clock: Clock,
+    /// Who may tell the machine what to do from outside.
+    pub control: Control,
 }
 
 /// The program to run.
@@ -119,6 +121,20 @@ pub struct Clock {
     pub floor: u64,
     /// NTP servers, names or addresses, asked after those that DHCP names.
     pub servers: Vec<String>,
+}
+
+/// Who may tell the machine what to do from outside.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Control {
+    /// Whether the hypervisor's tools are answered on the guest agent's port.
+    pub agent: bool,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { agent: true }
+    }
 }
 
 /// Why the settings are not what the image wanted.
