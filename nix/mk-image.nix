@@ -123,8 +123,9 @@ let
   initSettings = {
     inherit name volumeId;
     app = {
-      command = words;
+      command = commandLine;
       inherit (userSettings.app)
+        arguments
         environment
         links
         gracePeriod

@@ -2,7 +2,7 @@
 //!
 //! 1. [`console`]: every line of init and of the app goes to each console of the machine.
 //! 2. [`mounts`]: the pseudo file systems, and the empty places for what storage brings.
-//! 3. [`settings`]: what the image asks for. The clock is never before the image's floor from here on.
+//! 3. [`settings`]: what the image asks for, and what this [`machine`] is told besides. The clock is never before the image's floor from here on.
 //! 4. [`drivers`]: modules for the devices that are there and for those that come. The watchdog is armed before.
 //! 5. At the same time: [`storage`], each link ([`net`]), the [`clock`], who may stop the machine ([`power`]), and what the
 //!    hypervisor asks ([`agent`]).
@@ -16,6 +16,7 @@ mod app;
 mod clock;
 mod console;
 mod drivers;
+mod machine;
 mod mounts;
 mod net;
 mod power;
@@ -57,7 +58,8 @@ fn boot() -> io::Result<Infallible> {
     console::start()?;
     mounts::pseudo();
     console::open_active();
-    let settings = settings::load(Path::new(settings::PATH));
+    let (settings, value) = settings::load(Path::new(settings::PATH));
+    let settings = machine::customise(settings, value);
     let source = clock::floor(&settings.clock, None);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
