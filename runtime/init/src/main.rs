@@ -1,9 +1,9 @@
 //! PID 1 of a machine that is one program. The boot, in order:
 //!
 //! 1. [`console`]: every line of init and of the app goes to each console of the machine.
-//! 2. [`mounts`]: the pseudo file systems, and the empty places for what storage brings.
+//! 2. [`mounts`]: the pseudo file systems, and the empty places for what storage brings. Then the watchdog is armed.
 //! 3. [`settings`]: what the image asks for, and what this [`machine`] is told besides. The clock is never before the image's floor from here on.
-//! 4. [`drivers`]: modules for the devices that are there and for those that come. The watchdog is armed before.
+//! 4. [`drivers`]: modules for the devices that are there and for those that come.
 //! 5. At the same time: [`storage`], each link ([`net`]), the [`clock`], who may stop the machine ([`power`]), and what the
 //!    hypervisor asks ([`agent`]).
 //! 6. [`app`]: started when storage and links have settled, told to stop when somebody asks.
@@ -31,6 +31,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use power::watchdog::Armed;
 use settings::Settings;
 use status::Board;
 use tinyboot::status::{Action, Status};
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
 fn boot() -> io::Result<Infallible> {
     console::start()?;
     mounts::pseudo();
+    let watchdog = power::watchdog::arm();
     console::open_active();
     let (settings, value) = settings::load(Path::new(settings::PATH));
     let settings = machine::customise(settings, value);
@@ -64,10 +66,14 @@ fn boot() -> io::Result<Infallible> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(live(settings, source))
+    runtime.block_on(live(settings, source, watchdog))
 }
 
-async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
+async fn live(
+    settings: Settings,
+    time_source: &str,
+    watchdog: io::Result<Armed>,
+) -> io::Result<Infallible> {
     let stop = CancellationToken::new();
     let mut status = Status {
         name: settings.name.clone(),
@@ -76,7 +82,7 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
     status.clock.source = time_source.into();
     let board = Board::new(status);
     let uevents = uevent::Hub::new();
-    tokio::spawn(power::watchdog::run(uevents.subscribe()));
+    tokio::spawn(power::watchdog::run(watchdog, uevents.subscribe()));
     match uevent::socket() {
         Ok(socket) => drop(tokio::spawn(uevents.clone().run(socket, stop.clone()))),
         Err(error) => log::error!("drivers: devices that come later go unnoticed: {error}"),
