@@ -110,6 +110,9 @@ mkTest {
         t.assertGreaterEqual(int(machine.ask("time")), before // 10**9 + 3600)
         machine.says(r"tinyboot: clock: set to .* by the guest agent")
         t.assertIn("floor", host.fails("guest-set-time", time=10**9)["desc"])
+        # The RTC was set with it.
+        host.ask("guest-set-time")
+        t.assertGreaterEqual(int(machine.ask("time")), before // 10**9 + 3600)
 
     with subtest("a connection that breaks off leaves nothing behind and keeps nobody busy"):
         host.send(b'{"execute": "guest-ping", "argu')

@@ -86,6 +86,8 @@ pub async fn run(surroundings: Surroundings, stop: CancellationToken) {
                     for request in reader.push(buffer.get(..length).unwrap_or_default()) {
                         port.send(&agent.answer(request).await);
                     }
+                    // A host that never stops asking must not keep the others from their turn.
+                    tokio::task::yield_now().await;
                 }
                 (Ok(_), _) => reader.reset(),
                 (Err(error), _) => {
