@@ -33,6 +33,8 @@ pub const CREDENTIALS: &str = "/run/credentials";
 /// All structures of SMBIOS, as the firmware has them in memory.
 const SMBIOS: &str = "/sys/firmware/dmi/tables/DMI";
 const COMMAND_LINE: &str = "/proc/cmdline";
+/// Who runs the app: root.
+const APP_USER: u32 = 0;
 /// What credentials begin with that are settings.
 const PREFIX: &str = "tinyboot.";
 /// How much is read from one source at most, and how large all credentials together may be.
@@ -140,7 +142,7 @@ impl Machine {
             return settings;
         }
         match store::mount(directory).and_then(|()| {
-            store::write(directory, &self.credentials)?;
+            store::write(directory, &self.credentials, APP_USER)?;
             store::close(directory)
         }) {
             Ok(()) => {

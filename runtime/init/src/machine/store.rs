@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown, fchown};
 use std::path::Path;
 
 use sys_mount::{Mount, MountFlags};
@@ -30,21 +30,26 @@ pub fn mount(directory: &Path) -> io::Result<()> {
         .map(drop)
 }
 
-/// Writes a file for each.
+/// Writes a file for each, and gives them and the directory to `user`, who is also its group.
 ///
 /// # Errors
 ///
 /// What the kernel says.
-pub fn write(directory: &Path, credentials: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+pub fn write(
+    directory: &Path,
+    credentials: &BTreeMap<String, Vec<u8>>,
+    user: u32,
+) -> io::Result<()> {
     for (name, value) in credentials {
-        OpenOptions::new()
+        let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o400)
-            .open(directory.join(name))?
-            .write_all(value)?;
+            .open(directory.join(name))?;
+        file.write_all(value)?;
+        fchown(&file, Some(user), Some(user))?;
     }
-    Ok(())
+    chown(directory, Some(user), Some(user))
 }
 
 /// Has it read-only from now on.
@@ -63,7 +68,7 @@ pub fn close(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn nobody_else_can_read_the_files() -> io::Result<()> {
@@ -72,11 +77,14 @@ mod tests {
             ("a".to_owned(), b"1".to_vec()),
             ("b.key".to_owned(), vec![0, 255]),
         ]);
-        write(directory.path(), &credentials)?;
+        // Only root can give files to others, and not in every name space.
+        let user = fs::metadata(directory.path())?.uid();
+        write(directory.path(), &credentials, user)?;
         for (name, value) in credentials {
             let path = directory.path().join(name);
             assert_eq!(fs::read(&path)?, value);
-            assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o400);
+            let metadata = fs::metadata(&path)?;
+            assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o400, user));
         }
         Ok(())
     }
