@@ -1,7 +1,7 @@
 //! PID 1 of a machine that is one program. The boot, in order:
 //!
 //! 1. [`console`]: every line of init and of the app goes to each console of the machine.
-//! 2. [`mounts`]: the pseudo file systems, and the empty places for what storage brings. Then the watchdog is armed.
+//! 2. [`mounts`]: the pseudo file systems, and the empty places for what storage brings. Then watchdogs are armed.
 //! 3. [`settings`]: what the image asks for, and what this [`machine`] is told besides. The clock is never before the image's floor from here on.
 //! 4. [`drivers`]: modules for the devices that are there and for those that come.
 //! 5. At the same time: [`storage`], each link ([`net`]), the [`clock`], who may stop the machine ([`power`]), and what the
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 fn boot() -> io::Result<Infallible> {
     console::start()?;
     mounts::pseudo();
-    let watchdog = power::watchdog::arm();
+    let watchdogs = power::watchdog::arm();
     console::open_active();
     let (settings, value) = settings::load(Path::new(settings::PATH));
     let settings = machine::customise(settings, value);
@@ -66,13 +66,13 @@ fn boot() -> io::Result<Infallible> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(live(settings, source, watchdog))
+    runtime.block_on(live(settings, source, watchdogs))
 }
 
 async fn live(
     settings: Settings,
     time_source: &str,
-    watchdog: io::Result<Armed>,
+    watchdogs: Vec<Armed>,
 ) -> io::Result<Infallible> {
     let stop = CancellationToken::new();
     let mut status = Status {
@@ -82,7 +82,7 @@ async fn live(
     status.clock.source = time_source.into();
     let board = Board::new(status);
     let uevents = uevent::Hub::new();
-    tokio::spawn(power::watchdog::run(watchdog, uevents.subscribe()));
+    tokio::spawn(power::watchdog::run(watchdogs, uevents.subscribe()));
     match uevent::socket() {
         Ok(socket) => drop(tokio::spawn(uevents.clone().run(socket, stop.clone()))),
         Err(error) => log::error!("drivers: devices that come later go unnoticed: {error}"),

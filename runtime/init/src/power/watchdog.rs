@@ -1,20 +1,24 @@
-//! The hardware watchdog: it restarts the machine when init's event loop stands still
+//! The hardware watchdogs: they restart the machine when init's event loop stands still
 //! (Documentation/watchdog/watchdog-api.rst).
 //!
-//! It is armed before anything that can hang, and never disarmed: also during a shutdown it is the last resort for a
+//! All that there are are used: the TCO timer of QEMU's q35 says that it can restart the machine, also where it is told
+//! not to, and then only the other one does.
+//!
+//! They are armed before anything that can hang, and never disarmed: also during a shutdown they are the last resort for a
 //! machine that hangs. The kernel's drivers stop or restart their timer themselves when they are told of the reboot or
 //! power-off.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::libc::c_int;
 
 use crate::uevent::{Event, Subscription};
 
-const DEVICE: &str = "/dev/watchdog";
+const DEVICES: &str = "/dev";
 /// Seconds without food until the machine restarts.
 const TIMEOUT: c_int = 60;
 /// What is counted on where the driver does not let itself be told: most start with 60 s, few with less than 10.
@@ -49,25 +53,54 @@ nix::ioctl_readwrite!(
 #[derive(Debug)]
 pub struct Armed {
     device: File,
+    driver: String,
     /// How long it waits for food.
     timeout: Duration,
     /// What the driver said when it was asked for another time.
     refusal: Option<nix::errno::Errno>,
 }
 
-/// Arms the watchdog, if there is one. It waits for food from then on.
-///
-/// # Errors
-///
-/// What the kernel says, `NotFound` when there is none.
-pub fn arm() -> io::Result<Armed> {
-    let device = OpenOptions::new().write(true).open(DEVICE)?;
+/// Arms each watchdog that is there and that nobody has armed. They wait for food from then on.
+pub fn arm() -> Vec<Armed> {
+    let mut names: Vec<String> = fs::read_dir(DEVICES)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| is_watchdog(name))
+        .collect();
+    names.sort();
+    names.iter().filter_map(|name| arm_one(name)).collect()
+}
+
+/// The devices have numbers; the one without is the first of them again.
+fn is_watchdog(name: &str) -> bool {
+    name.strip_prefix("watchdog")
+        .is_some_and(|number| number.parse::<u8>().is_ok())
+}
+
+fn arm_one(name: &str) -> Option<Armed> {
+    let path = Path::new(DEVICES).join(name);
+    match open(&path) {
+        Ok(armed) => Some(armed),
+        Err(error) if error.raw_os_error() == Some(nix::libc::EBUSY) => None,
+        Err(error) => {
+            log::warn!("power: {} cannot be used: {error}", path.display());
+            None
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<Armed> {
+    let device = OpenOptions::new().write(true).open(path)?;
     let mut info = Info::default();
     // SAFETY: the descriptor is open, and the kernel writes no more than one `struct watchdog_info` at this address.
     if unsafe { get_support(device.as_raw_fd(), &raw mut info) }.is_err() {
         info = Info::default();
     }
-    let stages = stages(&info.identity);
+    let driver = String::from_utf8_lossy(&info.identity);
+    let driver = driver.trim_end_matches('\0').to_owned();
+    let stages = stages(&driver);
     let mut stage = TIMEOUT / stages;
     // SAFETY: the descriptor is open, and the kernel reads and writes one int at the address of `stage`.
     let refusal = unsafe { set_timeout(device.as_raw_fd(), &raw mut stage) }.err();
@@ -77,6 +110,7 @@ pub fn arm() -> io::Result<Armed> {
     let seconds = u64::try_from(stage.saturating_mul(stages)).unwrap_or(1);
     Ok(Armed {
         device,
+        driver,
         timeout: Duration::from_secs(seconds.max(1)),
         refusal,
     })
@@ -85,59 +119,54 @@ pub fn arm() -> io::Result<Armed> {
 /// How often the hardware of this driver counts down before it restarts the machine: the time that the driver is told is
 /// that of once. Intel's TCO has a first time for the firmware to do something, and restarts at the end of a second one;
 /// i6300esb has two as well, but its driver divides by itself.
-fn stages(identity: &[u8]) -> c_int {
-    if identity.starts_with(b"iTCO_wdt\0") {
-        2
-    } else {
-        1
-    }
+fn stages(driver: &str) -> c_int {
+    if driver == "iTCO_wdt" { 2 } else { 1 }
 }
 
-/// Feeds the watchdog for ever: the one that was armed, or the one that comes.
-pub async fn run(mut armed: io::Result<Armed>, mut uevents: Subscription) {
+/// Feeds those that were armed and those that come, for ever.
+pub async fn run(mut armed: Vec<Armed>, mut uevents: Subscription) {
+    // What came while nobody listened.
+    armed.extend(arm());
     loop {
-        match armed {
-            Ok(armed) => {
-                if let Some(error) = armed.refusal {
-                    log::info!(
-                        "power: the watchdog keeps its own timeout, it refused {TIMEOUT} s: {}",
-                        error.desc()
-                    );
-                }
-                log::info!(
-                    "power: the watchdog restarts the machine if init stands still for {} s",
-                    armed.timeout.as_secs()
-                );
-                let error = feed(armed.device, armed.timeout).await;
-                log::error!("power: the watchdog cannot be fed: {error}");
-                return;
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => log::warn!("power: {DEVICE} cannot be used: {error}"),
+        for watchdog in armed.drain(..) {
+            tokio::spawn(feed(watchdog));
         }
-        loop {
-            match uevents.next().await {
-                Event::Device(uevent)
-                    if uevent.action == "add" && uevent.field("DEVNAME") == "watchdog" =>
-                {
-                    break;
-                }
-                Event::Device(_) => {}
-                Event::Lost => break,
+        match uevents.next().await {
+            Event::Device(uevent)
+                if uevent.action == "add" && is_watchdog(uevent.field("DEVNAME")) =>
+            {
+                armed.extend(arm_one(uevent.field("DEVNAME")));
             }
+            Event::Device(_) => {}
+            Event::Lost => armed.extend(arm()),
         }
-        armed = arm();
     }
 }
 
-async fn feed(mut device: File, timeout: Duration) -> io::Error {
+async fn feed(watchdog: Armed) {
+    let Armed {
+        mut device,
+        driver,
+        timeout,
+        refusal,
+    } = watchdog;
+    if let Some(error) = refusal {
+        log::info!(
+            "power: the watchdog {driver} keeps its own timeout, it refused {TIMEOUT} s: {}",
+            error.desc()
+        );
+    }
+    log::info!(
+        "power: the watchdog {driver} restarts the machine if init stands still for {} s",
+        timeout.as_secs()
+    );
     let mut meals = tokio::time::interval(timeout / 4);
     meals.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         meals.tick().await;
         // Any byte but `V`, which would disarm it when the file is closed.
         if let Err(error) = device.write_all(&[0]) {
-            return error;
+            return log::error!("power: the watchdog {driver} cannot be fed: {error}");
         }
     }
 }
@@ -148,16 +177,16 @@ mod tests {
 
     #[test]
     fn a_driver_that_counts_twice_is_told_half_the_time() {
-        let identity = |name: &str| {
-            let mut identity = [0; 32];
-            identity
-                .iter_mut()
-                .zip(name.bytes())
-                .for_each(|(to, from)| *to = from);
-            identity
-        };
-        assert_eq!(stages(&identity("iTCO_wdt")), 2);
-        assert_eq!(stages(&identity("i6300ESB timer")), 1);
-        assert_eq!(stages(&identity("")), 1);
+        assert_eq!(stages("iTCO_wdt"), 2);
+        assert_eq!(stages("i6300ESB timer"), 1);
+        assert_eq!(stages(""), 1);
+    }
+
+    #[test]
+    fn each_device_is_used_once() {
+        for name in ["watchdog", "watchdogs", "watchdog-1", "rtc0", ""] {
+            assert!(!is_watchdog(name), "{name}");
+        }
+        assert!(is_watchdog("watchdog0") && is_watchdog("watchdog12"));
     }
 }
