@@ -9,12 +9,12 @@ mkTest {
         "i6300esb": ("i6300ESB timer", "-device i6300esb"),
         "tco": ("iTCO_wdt", "-global ICH9-LPC.noreboot=false"),
     }
-    for name, (driver, device) in watchdogs.items():
+    for name, (timer, device) in watchdogs.items():
         with subtest(name):
             machine = Guest(name, ISO, arguments=[device, "-action watchdog=reset"])
             machine.start(allow_reboot=True)
             machine.ready()
-            t.assertTrue(machine.said(f"tinyboot: power: the watchdog {driver} restarts the machine if init stands still for 60 s"))
+            t.assertTrue(machine.said(f"tinyboot: power: the watchdog {timer} restarts the machine if init stands still for 60 s"))
 
             machine.ask("mkdir /sys/fs/cgroup/still")
             # What these files are told they do; they cannot be synced, which the probe complains of.
