@@ -83,7 +83,11 @@ writeShellApplication {
 
     for image in "''${images[@]}"; do
       [ -f "$image" ] || fail "There is no file \"$image\"."
-      [ -w "$image" ] || fail "The image \"$image\" cannot be written; copy it out of the store first."
+      # Root may write there, and would change what others count on.
+      case $(realpath "$image") in
+        ${builtins.storeDir}/*) fail "The image \"$image\" is in the store; copy it out first." ;;
+      esac
+      [ -w "$image" ] || fail "The image \"$image\" cannot be written."
       case $(od -A n -t x1 -N 4 "$image" | tr -d ' ') in
         4d5a*)
           # What is half done is not left in the place of what was there.

@@ -1,9 +1,17 @@
-# iPXE in the NIC's option ROM loads script, kernel and initramfs, which brings the image's files: by HTTP under UEFI and BIOS.
-{ mkTest, formsImage }:
+# iPXE loads script, kernel and initramfs, which brings the image's files, by HTTP. Under BIOS it is in the NIC's option ROM;
+# UEFI's own PXE loads it by TFTP.
+{
+  mkTest,
+  formsImage,
+  ipxe,
+}:
 mkTest {
   name = "netboot";
   seconds = 1200;
-  constants.NETBOOT = formsImage.netboot;
+  constants = {
+    NETBOOT = formsImage.netboot;
+    IPXE = "${ipxe}/ipxe.efi";
+  };
   script = ''
     import functools
     import http.server
@@ -18,9 +26,15 @@ mkTest {
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=NETBOOT))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # QEMU's network names the file to whoever asks by DHCP, and has the host at this address.
-    network = f"user,bootfile=http://10.0.2.2:{server.server_port}/boot.ipxe"
+    script = f"http://10.0.2.2:{server.server_port}/boot.ipxe"
+    folder = os.path.abspath("tftp")
+    os.mkdir(folder)
+    shutil.copyfile(IPXE, f"{folder}/ipxe.efi")
+    with open(f"{folder}/autoexec.ipxe", "w") as file:
+        file.write(f"#!ipxe\ndhcp\nchain {script}\n")
 
-    for firmware in ("bios", "uefi"):
+    networks = {"bios": f"user,bootfile={script}", "uefi": f"user,tftp={folder},bootfile=ipxe.efi"}
+    for firmware, network in networks.items():
         with subtest(firmware):
             asked.clear()
             machine = Guest(

@@ -123,7 +123,7 @@ mkTest {
         t.assertEqual(digest(in_place), before)
         for image, sentence in (
             ("none.iso", 'There is no file "none.iso".'),
-            (f"{KEYS}/db.pem", f'The image "{KEYS}/db.pem" cannot be written; copy it out of the store first.'),
+            (f"{KEYS}/db.pem", f'The image "{KEYS}/db.pem" is in the store; copy it out first.'),
             (btrfs("disk", "x"), f'The image "{os.path.abspath("disk")}" has no partition with EFI/BOOT/BOOTX64.EFI.'),
         ):
             t.assertEqual(sign(image).stderr, f"sign-image: {sentence}\n")

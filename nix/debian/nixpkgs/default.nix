@@ -174,6 +174,7 @@ let
       systemd
       cacert
       grub2
+      ipxe
       libfaketime
       busybox
       ;

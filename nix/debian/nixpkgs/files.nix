@@ -9,6 +9,7 @@ let
   boot = debian "systemd" { };
   certificates = debian "cacert" { };
   faketime = debian "libfaketime" { };
+  networkBoot = debian "ipxe" { };
   grub = debian "grub2" { };
   busyboxTree = debian "busybox" { };
 in
@@ -48,6 +49,10 @@ in
   systemd = runCommand "systemd-${boot.version}" { } ''
     mkdir -p $out/lib/systemd/boot
     cp -r ${boot}/usr/lib/systemd/boot/efi $out/lib/systemd/boot/efi
+  '';
+  ipxe = runCommand "ipxe-${networkBoot.version}" { } ''
+    mkdir $out
+    cp ${networkBoot}/usr/lib/ipxe/* $out/
   '';
   cacert = runCommand "cacert-${certificates.version}" { } ''
     mkdir -p $out/etc/ssl/certs
