@@ -123,15 +123,16 @@ let
   initSettings = {
     inherit name volumeId;
     app = {
-      command = words;
+      command = commandLine;
       inherit (userSettings.app)
+        arguments
         environment
         links
         gracePeriod
         onExit
         ;
     };
-    inherit (userSettings) network;
+    inherit (userSettings) network control;
     storage =
       userSettings.storage
       // lib.optionalAttrs isOnMedium {

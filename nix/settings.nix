@@ -214,6 +214,18 @@ let
       example = [ "time.example.org" ];
       description = "NTP servers, asked after those that DHCP names.";
     };
+    control.agent = {
+      type = types.bool;
+      default = true;
+      example = false;
+      description = "Whether the hypervisor's tools are answered on the guest agent's port; see operating.md.";
+    };
+    control.machineSettings = {
+      type = types.bool;
+      default = true;
+      example = false;
+      description = "Whether a machine may have settings and credentials of its own, from its hypervisor or the kernel's command line; see machine-settings.md.";
+    };
   };
 
   sections = attrNames options;

@@ -1,19 +1,22 @@
 //! PID 1 of a machine that is one program. The boot, in order:
 //!
 //! 1. [`console`]: every line of init and of the app goes to each console of the machine.
-//! 2. [`mounts`]: the pseudo file systems, and the empty places for what storage brings.
-//! 3. [`settings`]: what the image asks for. The clock is never before the image's floor from here on.
-//! 4. [`drivers`]: modules for the devices that are there and for those that come. The watchdog is armed before.
-//! 5. At the same time: [`storage`], each link ([`net`]), the [`clock`], and who may stop the machine ([`power`]).
+//! 2. [`mounts`]: the pseudo file systems, and the empty places for what storage brings. Then watchdogs are armed.
+//! 3. [`settings`]: what the image asks for, and what this [`machine`] is told besides. The clock is never before the image's floor from here on.
+//! 4. [`drivers`]: modules for the devices that are there and for those that come.
+//! 5. At the same time: [`storage`], each link ([`net`]), the [`clock`], who may stop the machine ([`power`]), and what the
+//!    hypervisor asks ([`agent`]).
 //! 6. [`app`]: started when storage and links have settled, told to stop when somebody asks.
 //! 7. [`shutdown`]: kill, sync, unmount, power off or reboot.
 //!
 //! A step that fails is logged and the boot goes on. A fault of init itself is logged, and the machine restarts.
 
+mod agent;
 mod app;
 mod clock;
 mod console;
 mod drivers;
+mod machine;
 mod mounts;
 mod net;
 mod power;
@@ -28,10 +31,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use power::watchdog::Armed;
 use settings::Settings;
 use status::Board;
 use tinyboot::status::{Action, Status};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {
@@ -54,16 +58,22 @@ fn main() -> ExitCode {
 fn boot() -> io::Result<Infallible> {
     console::start()?;
     mounts::pseudo();
+    let watchdogs = power::watchdog::arm();
     console::open_active();
-    let settings = settings::load(Path::new(settings::PATH));
+    let (settings, value) = settings::load(Path::new(settings::PATH));
+    let settings = machine::customise(settings, value);
     let source = clock::floor(&settings.clock, None);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(live(settings, source))
+    runtime.block_on(live(settings, source, watchdogs))
 }
 
-async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
+async fn live(
+    settings: Settings,
+    time_source: &str,
+    watchdogs: Vec<Armed>,
+) -> io::Result<Infallible> {
     let stop = CancellationToken::new();
     let mut status = Status {
         name: settings.name.clone(),
@@ -72,7 +82,7 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
     status.clock.source = time_source.into();
     let board = Board::new(status);
     let uevents = uevent::Hub::new();
-    tokio::spawn(power::watchdog::run(uevents.subscribe()));
+    tokio::spawn(power::watchdog::run(watchdogs, uevents.subscribe()));
     match uevent::socket() {
         Ok(socket) => drop(tokio::spawn(uevents.clone().run(socket, stop.clone()))),
         Err(error) => log::error!("drivers: devices that come later go unnoticed: {error}"),
@@ -84,7 +94,7 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
         board: board.clone(),
         uevents: uevents.subscribe(),
         drivers: drivers.clone(),
-        persistent,
+        persistent: persistent.clone(),
     };
     let storage = storage::run(
         settings.storage.clone(),
@@ -107,7 +117,9 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
     );
     let publisher = board.clone();
     let publisher_stop = stop.clone();
-    let tasks = vec![
+    let (asking, mut requests) = mpsc::unbounded_channel();
+    power::start(&uevents, asking.clone());
+    let mut tasks = vec![
         tokio::spawn(async move {
             publisher
                 .publish(Path::new(tinyboot::status::PATH), publisher_stop)
@@ -121,7 +133,16 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
         }),
         tokio::spawn(clock),
     ];
-    let mut requests = power::start(&uevents);
+    if settings.control.agent {
+        let surroundings = agent::Surroundings {
+            board: board.clone(),
+            uevents: uevents.subscribe(),
+            requests: asking,
+            persistent,
+            clock: settings.clock.clone(),
+        };
+        tasks.push(tokio::spawn(agent::run(surroundings, stop.clone())));
+    }
 
     let surroundings = app::Surroundings {
         board,

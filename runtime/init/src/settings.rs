@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 /// Where the image keeps its settings.
 pub const PATH: &str = "/etc/tinyboot/settings.json";
@@ -25,14 +26,18 @@ pub struct Settings {
     pub storage: Storage,
     /// Clock.
     pub clock: Clock,
+    /// Who may tell the machine what to do from outside.
+    pub control: Control,
 }
 
 /// The program to run.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct App {
-    /// Executable and arguments.
+    /// Executable, and the arguments that belong to it.
     pub command: Vec<String>,
+    /// Further arguments.
+    pub arguments: Vec<String>,
     /// Environment, besides what the contract gives.
     pub environment: BTreeMap<String, String>,
     /// Symbolic links to make before it starts, by their path: what it wants to find outside of the store.
@@ -47,6 +52,7 @@ impl Default for App {
     fn default() -> Self {
         Self {
             command: Vec::new(),
+            arguments: Vec::new(),
             environment: BTreeMap::new(),
             links: BTreeMap::new(),
             grace_period: 10,
@@ -144,6 +150,25 @@ pub struct Clock {
     pub servers: Vec<String>,
 }
 
+/// Who may tell the machine what to do from outside.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Control {
+    /// Whether the hypervisor's tools are answered on the guest agent's port.
+    pub agent: bool,
+    /// Whether this machine may have settings and credentials of its own.
+    pub machine_settings: bool,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            agent: true,
+            machine_settings: true,
+        }
+    }
+}
+
 /// Why the settings are not what the image wanted.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -156,24 +181,53 @@ enum Error {
     },
 }
 
-/// Reads the settings. A machine boots without them too: what cannot be read is logged, and the defaults hold.
-pub fn load(path: &Path) -> Settings {
+impl Settings {
+    /// What the types do not say and the image's build checks: the first value that is out of its range.
+    pub fn problem(&self) -> Option<String> {
+        let seconds = [
+            self.app.grace_period,
+            self.network.deadline,
+            self.storage.deadline,
+        ];
+        if let Some(wrong) = seconds
+            .iter()
+            .find(|seconds| !(1..=86400).contains(*seconds))
+        {
+            return Some(format!("{wrong} is no number of seconds from 1 to 86400"));
+        }
+        let name = self.network.host_name.as_deref()?;
+        let is_name = (1..=63).contains(&name.len())
+            && !name.starts_with('-')
+            && !name.ends_with('-')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        (!is_name).then(|| format!("\"{name}\" is no host name"))
+    }
+}
+
+/// Reads the settings, and what they were read from. A machine boots without them too: what cannot be read is logged, and
+/// the defaults hold.
+pub fn load(path: &Path) -> (Settings, Value) {
     read(path).unwrap_or_else(|error| {
         log::error!("settings: {error}; the defaults are used");
-        Settings::default()
+        (Settings::default(), Value::Object(Map::new()))
     })
 }
 
-fn read(path: &Path) -> Result<Settings, Error> {
+fn read(path: &Path) -> Result<(Settings, Value), Error> {
     let name = || path.display().to_string();
     let text = fs::read(path).map_err(|cause| Error::Unreadable {
         path: name(),
         cause,
     })?;
-    serde_json::from_slice(&text).map_err(|cause| Error::Malformed {
+    let malformed = |cause| Error::Malformed {
         path: name(),
         cause,
-    })
+    };
+    let value: Value = serde_json::from_slice(&text).map_err(malformed)?;
+    let settings = serde_json::from_value(value.clone()).map_err(malformed)?;
+    Ok((settings, value))
 }
 
 #[cfg(test)]
@@ -185,7 +239,9 @@ mod tests {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let path = directory.path().join("settings.json");
         fs::write(&path, text).map_err(|error| error.to_string())?;
-        read(&path).map_err(|error| error.to_string().replace(&path.display().to_string(), "F"))
+        read(&path)
+            .map(|(settings, _)| settings)
+            .map_err(|error| error.to_string().replace(&path.display().to_string(), "F"))
     }
 
     #[test]

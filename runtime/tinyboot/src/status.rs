@@ -197,7 +197,7 @@ pub struct Lease {
 pub struct Clock {
     /// True after the first answer of a time server was applied.
     pub synchronized: bool,
-    /// Where the time comes from: `rtc`, `floor`, `saved`, `ntp 10.0.2.2`.
+    /// Where the time comes from: `rtc`, `floor`, `saved`, `host`, `ntp 10.0.2.2`.
     pub source: String,
     /// The last correction that was measured, in seconds; positive when the machine was slow.
     pub offset: f64,

@@ -70,8 +70,14 @@ pub struct Process {
     pub output: JoinHandle<()>,
 }
 
-/// What is to be run: the settings' command, or else the only file in [`DIRECTORY`].
+/// What is to be run: the settings' command, or else the only file in [`DIRECTORY`]; and its arguments.
 pub fn command(app: &settings::App) -> Option<Vec<String>> {
+    let mut words = program(app)?;
+    words.extend(app.arguments.iter().cloned());
+    Some(words)
+}
+
+fn program(app: &settings::App) -> Option<Vec<String>> {
     if !app.command.is_empty() {
         return Some(app.command.clone());
     }
@@ -200,6 +206,20 @@ pub fn any_left() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arguments_follow_the_command() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let app = settings::App {
+            command: words(&["/bin/server", "run"]),
+            arguments: words(&["--port", "1"]),
+            ..settings::App::default()
+        };
+        assert_eq!(
+            command(&app),
+            Some(words(&["/bin/server", "run", "--port", "1"]))
+        );
+    }
 
     #[test]
     fn an_end_is_told_as_the_log_has_it() {

@@ -7,6 +7,7 @@ mod calendar;
 mod discipline;
 mod exchange;
 mod kernel;
+mod outside;
 mod saved;
 mod sntp;
 #[cfg(test)]
@@ -28,6 +29,8 @@ use calendar::Date;
 use discipline::{Correction, Discipline};
 use kernel::{Kernel, Machine, seconds};
 use sntp::{Reject, Sample};
+
+pub use outside::{now, set};
 
 const NANOSECONDS: i64 = 1_000_000_000;
 /// Between two questions once the clock is right.

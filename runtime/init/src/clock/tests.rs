@@ -285,3 +285,24 @@ fn a_link_without_a_lease_is_a_network_too() {
     assert!(!Network::of(&status(false)).up);
     assert!(Network::of(&status(true)).up);
 }
+
+#[test]
+fn the_host_sets_the_clock_either_way_but_not_before_the_floor() {
+    let machine = Fake::at(TRUTH + 100);
+    let board = Board::new(Status::default());
+    let set =
+        |time: i64| outside::set_on(&machine, &settings(TRUTH), &board, Some(time * NANOSECONDS));
+    assert!(set(TRUTH + 10).is_ok());
+    assert_eq!(machine.now(), (TRUTH + 10) * NANOSECONDS);
+    assert_eq!(
+        machine.with(|hands| hands.rtc),
+        Some((TRUTH + 10) * NANOSECONDS)
+    );
+    assert_eq!(board.snapshot().clock.source, "host");
+    let error = set(TRUTH - 1).map_err(|error| error.to_string());
+    assert_eq!(
+        error,
+        Err("2026-11-23T11:59:59Z is before the image's floor".into())
+    );
+    assert_eq!(machine.now(), (TRUTH + 10) * NANOSECONDS);
+}

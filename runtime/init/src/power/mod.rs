@@ -27,9 +27,8 @@ pub struct Request {
     pub reason: &'static str,
 }
 
-/// Listens to everybody who may ask. Each of them may be absent.
-pub fn start(uevents: &Hub) -> mpsc::UnboundedReceiver<Request> {
-    let (requests, receiver) = mpsc::unbounded_channel();
+/// Listens to everybody who may ask, and has `requests` say it. Each of them may be absent.
+pub fn start(uevents: &Hub, requests: mpsc::UnboundedSender<Request>) {
     forward(
         SignalKind::interrupt(),
         Request {
@@ -64,7 +63,6 @@ pub fn start(uevents: &Hub) -> mpsc::UnboundedReceiver<Request> {
     });
     tokio::spawn(keys::run(uevents.subscribe(), presses));
     tokio::spawn(button(pressed, requests));
-    receiver
 }
 
 fn forward(kind: SignalKind, request: Request, requests: mpsc::UnboundedSender<Request>) {

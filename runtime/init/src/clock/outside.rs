@@ -1,0 +1,77 @@
+//! The time as a hypervisor tells it, by way of the guest agent.
+
+use std::io;
+
+use super::NANOSECONDS;
+use super::calendar::Date;
+use super::kernel::{Kernel, Machine};
+use crate::settings;
+use crate::status::Board;
+
+/// The RTC's time in seconds since 1970, as the kernel reads it.
+const RTC: &str = "/sys/class/rtc/rtc0/since_epoch";
+
+/// Why the time was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No image is started before it was built.
+    #[error("{0} is before the image's floor")]
+    TooEarly(Date),
+    /// There is no RTC, or it cannot be read.
+    #[error("the RTC cannot be read: {0}")]
+    NoRtc(io::Error),
+    /// The kernel refused.
+    #[error("{0}")]
+    Refused(io::Error),
+}
+
+/// The time in nanoseconds since 1970.
+pub fn now() -> i64 {
+    Kernel.now()
+}
+
+/// Sets the clock, and then the RTC, to a time in nanoseconds since 1970; without one, the clock to the RTC's time.
+/// Never to one before the image's floor. May block for a second while the RTC is written.
+///
+/// # Errors
+///
+/// As above. Nothing was changed then.
+pub fn set(settings: &settings::Clock, board: &Board, time: Option<i64>) -> Result<(), Error> {
+    set_on(&Kernel, settings, board, time)
+}
+
+pub(super) fn set_on(
+    machine: &impl Machine,
+    settings: &settings::Clock,
+    board: &Board,
+    time: Option<i64>,
+) -> Result<(), Error> {
+    let wanted = match time {
+        Some(time) => time,
+        None => read_rtc().map_err(Error::NoRtc)?,
+    };
+    let date = Date::of(wanted.div_euclid(NANOSECONDS));
+    if wanted.div_euclid(NANOSECONDS) < i64::try_from(settings.floor).unwrap_or(0) {
+        return Err(Error::TooEarly(date));
+    }
+    machine.set(wanted).map_err(Error::Refused)?;
+    log::info!("clock: set to {date} by the guest agent");
+    board.update(|status| status.clock.source = "host".into());
+    if time.is_some()
+        && let Err(error) = machine.write_rtc()
+    {
+        log::debug!("clock: the RTC cannot be set: {error}");
+    }
+    Ok(())
+}
+
+fn read_rtc() -> io::Result<i64> {
+    let text = std::fs::read_to_string(RTC)?;
+    let seconds: i64 = text
+        .trim()
+        .parse()
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    seconds
+        .checked_mul(NANOSECONDS)
+        .ok_or(io::ErrorKind::InvalidData.into())
+}
