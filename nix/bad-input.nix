@@ -49,6 +49,10 @@ let
       sentence = "The setting \"app.gracePeriod\" of the image \"good\" must be a number of seconds from 1 to 86400, but is -1.";
     }
     {
+      change.settings.app.watchdog = "5s";
+      sentence = "The setting \"app.watchdog\" of the image \"good\" must be null or a number of seconds from 1 to 86400, but is \"5s\".";
+    }
+    {
       change.settings.app.links."/iso/sh" = "/app/sh";
       sentence = "The setting \"app.links\" of the image \"good\" must be an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths, but is ";
     }

@@ -129,6 +129,8 @@ let
         links
         gracePeriod
         onExit
+        readyTimeout
+        watchdog
         ;
     };
     inherit (userSettings) network;

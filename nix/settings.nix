@@ -18,6 +18,10 @@ let
       description = "a number of seconds from 1 to 86400";
       check = value: isInt value && value >= 1 && value <= 86400;
     };
+    maybeSeconds = {
+      description = "null or ${types.seconds.description}";
+      check = value: value == null || types.seconds.check value;
+    };
     strings = {
       description = "a list of strings";
       check = value: isList value && all isString value;
@@ -103,6 +107,18 @@ let
       default = "reboot";
       example = "poweroff";
       description = "What follows when the app ends by itself.";
+    };
+    app.readyTimeout = {
+      type = types.maybeSeconds;
+      default = null;
+      example = 30;
+      description = "How long after its start the app may take to say READY=1 (sd_notify): one that does not has failed, and is stopped. Without it nothing waits for that.";
+    };
+    app.watchdog = {
+      type = types.maybeSeconds;
+      default = null;
+      example = 20;
+      description = "How often the app has to say WATCHDOG=1 (sd_notify): one that does not for so long has failed, and is killed by SIGABRT. It begins with READY=1 where readyTimeout is set, else with the app.";
     };
     network.hostName = {
       type = types.hostName;

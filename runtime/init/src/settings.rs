@@ -41,6 +41,10 @@ pub struct App {
     pub grace_period: u32,
     /// What follows when the app ends by itself.
     pub on_exit: OnExit,
+    /// Seconds from its start within which the app has to say `READY=1`; without it nothing waits for that.
+    pub ready_timeout: Option<u32>,
+    /// Seconds within which it has to say `WATCHDOG=1` again and again; without it there is no watchdog.
+    pub watchdog: Option<u32>,
 }
 
 impl Default for App {
@@ -51,6 +55,8 @@ impl Default for App {
             links: BTreeMap::new(),
             grace_period: 10,
             on_exit: OnExit::Reboot,
+            ready_timeout: None,
+            watchdog: None,
         }
     }
 }

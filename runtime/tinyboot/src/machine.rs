@@ -252,6 +252,45 @@ impl Machine {
         self.notify.send(&notify::extend_timeout(by))
     }
 
+    /// How often init wants to hear [`Machine::notify_watchdog`] (`settings.app.watchdog`), or `None` when it does not.
+    ///
+    /// Say it twice as often, from the place that would stand still if the program did.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), tinyboot::Error> {
+    /// let machine = tinyboot::configure()?;
+    /// if let Some(interval) = machine.watchdog() {
+    ///     let machine = machine.clone();
+    ///     tokio::spawn(async move {
+    ///         let mut ticks = tokio::time::interval(interval / 2);
+    ///         loop {
+    ///             ticks.tick().await;
+    ///             let _ = machine.notify_watchdog();
+    ///         }
+    ///     });
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watchdog(&self) -> Option<Duration> {
+        let variable = env::var_os;
+        notify::watchdog(
+            variable("WATCHDOG_USEC"),
+            variable("WATCHDOG_PID"),
+            std::process::id(),
+        )
+    }
+
+    /// Tells init that the program is alive (`WATCHDOG=1`). Where [`Machine::watchdog`] gives a time and this is not said for
+    /// so long, the program is killed by SIGABRT and counts as failed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Machine::notify_ready`].
+    pub fn notify_watchdog(&self) -> Result<(), Error> {
+        self.notify.send("WATCHDOG=1")
+    }
+
     async fn wait_for(&self, condition: impl Fn(&Status) -> bool) -> Result<(), Stopping> {
         let mut status = self.status.clone();
         let condition = async {
