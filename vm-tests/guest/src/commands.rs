@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::{endings, http, network};
+use crate::{endings, http, network, notify};
 
 /// Runs one command line and returns what it has to say.
 pub fn run(line: &str) -> io::Result<String> {
@@ -18,6 +18,9 @@ pub fn run(line: &str) -> io::Result<String> {
         ["end", way] => endings::end(way),
         ["on-term", choice] => endings::on_termination(choice),
         ["orphans", count] => endings::orphans(number(count)?),
+        ["notify", message] => notify::send(message),
+        ["feed"] => notify::feed(),
+        ["starve"] => notify::starve(),
         ["processes"] => processes(),
         ["cat", path] => fs::read_to_string(path),
         ["ls", path] => list(Path::new(path)),
