@@ -53,6 +53,18 @@ let
       sentence = "The setting \"app.watchdog\" of the image \"good\" must be null or a number of seconds from 1 to 86400, but is \"5s\".";
     }
     {
+      change.settings.app.user = "www";
+      sentence = "The setting \"app.user\" of the image \"good\" must be \"root\" or a number from 1 to 65533, but is \"www\".";
+    }
+    {
+      change.settings.app.capabilities = [ "NET_RAW" ];
+      sentence = "The setting \"app.capabilities\" of the image \"good\" must be null or a list of capabilities, such as \"CAP_NET_BIND_SERVICE\", but is [ \"NET_RAW\" ].";
+    }
+    {
+      change.settings.app.limits.RLIMIT_NOFILE = 1;
+      sentence = "The setting \"app.limits\" of the image \"good\" must be an attribute set of numbers from 0 on, with names of AS, CORE, CPU, ";
+    }
+    {
       change.settings.app.links."/iso/sh" = "/app/sh";
       sentence = "The setting \"app.links\" of the image \"good\" must be an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths, but is ";
     }

@@ -132,6 +132,20 @@ let
         readyTimeout
         watchdog
         ;
+      sandbox =
+        if userSettings.app.sandbox then
+          {
+            user = if userSettings.app.user == "root" then 0 else userSettings.app.user;
+            inherit (userSettings.app)
+              capabilities
+              noNewPrivileges
+              privateTmp
+              readOnlyRoot
+              limits
+              ;
+          }
+        else
+          null;
     };
     inherit (userSettings) network;
     storage =

@@ -85,6 +85,12 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
         uevents: uevents.subscribe(),
         drivers: drivers.clone(),
         persistent,
+        group: settings
+            .app
+            .sandbox
+            .as_ref()
+            .map(|sandbox| sandbox.user)
+            .filter(|user| *user != 0),
     };
     let storage = storage::run(
         settings.storage.clone(),

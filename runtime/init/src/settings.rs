@@ -1,10 +1,16 @@
 //! What the image asks of init: `/etc/tinyboot/settings.json`, written and checked by `mkImage`.
 
+mod sandbox;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+pub use sandbox::Sandbox;
+#[cfg(test)]
+pub use sandbox::{Capabilities, Limits};
 
 /// Where the image keeps its settings.
 pub const PATH: &str = "/etc/tinyboot/settings.json";
@@ -45,6 +51,8 @@ pub struct App {
     pub ready_timeout: Option<u32>,
     /// Seconds within which it has to say `WATCHDOG=1` again and again; without it there is no watchdog.
     pub watchdog: Option<u32>,
+    /// What it may do; without it, everything.
+    pub sandbox: Option<Sandbox>,
 }
 
 impl Default for App {
@@ -57,6 +65,7 @@ impl Default for App {
             on_exit: OnExit::Reboot,
             ready_timeout: None,
             watchdog: None,
+            sandbox: Some(Sandbox::default()),
         }
     }
 }

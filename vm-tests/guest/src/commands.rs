@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::net::ToSocketAddrs;
+use std::net::{TcpListener, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
@@ -32,6 +32,7 @@ pub fn run(line: &str) -> io::Result<String> {
         ["mount-ro", kind, device, path] => mount(kind, device, path, libc::MS_RDONLY),
         ["umount", path] => umount(path),
         ["time"] => Ok(seconds()?.to_string()),
+        ["bind", port] => bind(number(port)?),
         ["addresses"] => network::addresses(),
         ["routes"] => network::routes(),
         ["resolve", name] => resolve(name),
@@ -70,6 +71,12 @@ fn count(path: &Path) -> io::Result<String> {
     let text = (before + 1).to_string();
     write(path, &text)?;
     Ok(text)
+}
+
+/// Listens on a TCP port for a moment.
+fn bind(port: u32) -> io::Result<String> {
+    let port = u16::try_from(port).map_err(io::Error::other)?;
+    TcpListener::bind(("0.0.0.0", port)).map(|_| String::new())
 }
 
 fn list(path: &Path) -> io::Result<String> {

@@ -6,6 +6,7 @@ mod notify;
 mod policy;
 mod process;
 mod ready;
+mod sandbox;
 mod short_boots;
 mod spawn;
 
@@ -86,6 +87,9 @@ pub async fn supervise(
         .until_stop(ready::wait(settings, &board, drivers))
         .await;
     links::make(&settings.app.links);
+    if let Some(sandbox) = &settings.app.sandbox {
+        sandbox::prepare(sandbox);
+    }
     let mut policy = Policy::default();
     loop {
         // Also before it is started again: the medium may have been taken away.

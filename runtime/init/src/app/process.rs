@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{notify, spawn};
+use super::{notify, sandbox, spawn};
 use crate::console;
 use crate::settings;
 
@@ -85,7 +85,12 @@ pub fn command(app: &settings::App) -> Option<Vec<String>> {
 pub fn start(command: &[String], app: &settings::App) -> Result<Process, spawn::Error> {
     // One pipe for both, so that their lines stay in order.
     let (reader, writer) = io::pipe()?;
-    let child = spawn::spawn(command, environment(app), writer.into())?;
+    let child = spawn::spawn(
+        command,
+        environment(app),
+        app.sandbox.clone(),
+        writer.into(),
+    )?;
     let output = tokio::spawn(log_output(pipe::Receiver::from_owned_fd(OwnedFd::from(
         reader,
     ))?));
@@ -94,10 +99,16 @@ pub fn start(command: &[String], app: &settings::App) -> Result<Process, spawn::
 
 /// The contract's variables and the settings'.
 fn environment(app: &settings::App) -> BTreeMap<String, String> {
+    let (user, home) = match &app.sandbox {
+        Some(sandbox) if sandbox.user != 0 => (sandbox::NAME, sandbox::HOME),
+        _ => ("root", "/"),
+    };
     let mut all = BTreeMap::from(
         [
             ("PATH", DIRECTORY),
-            ("HOME", "/"),
+            ("HOME", home),
+            ("USER", user),
+            ("LOGNAME", user),
             ("TINYBOOT", "1"),
             ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
             ("NOTIFY_SOCKET", notify::SOCKET),

@@ -13,6 +13,9 @@ use nix::libc::{self, c_char};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
 
+use super::sandbox;
+use crate::settings::Sandbox;
+
 /// The value of `WATCHDOG_PID` that becomes the new process's id, which nobody knows before.
 pub const OWN_PID: &str = "0000000000";
 const PLACE_OF_PID: &[u8] = b"WATCHDOG_PID=0000000000\0";
@@ -46,6 +49,20 @@ pub enum Error {
 pub enum Step {
     /// setsid(2)
     Session = 1,
+    /// setrlimit(2)
+    Limits,
+    /// unshare(2), and a view of mounts that goes one way
+    Namespace,
+    /// a `/tmp` of its own
+    Tmp,
+    /// remounting
+    ReadOnly,
+    /// dropping, setting and keeping them over execve(2)
+    Capabilities,
+    /// setgroups(2), setresgid(2), setresuid(2)
+    User,
+    /// prctl(2)
+    NoNewPrivileges,
     /// chdir(2)
     Directory,
     /// execve(2)
@@ -53,13 +70,31 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 3] = [Self::Session, Self::Directory, Self::Exec];
+    const ALL: [Self; 10] = [
+        Self::Session,
+        Self::Limits,
+        Self::Namespace,
+        Self::Tmp,
+        Self::ReadOnly,
+        Self::Capabilities,
+        Self::User,
+        Self::NoNewPrivileges,
+        Self::Directory,
+        Self::Exec,
+    ];
 }
 
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Session => "session cannot be made",
+            Self::Limits => "limits cannot be set",
+            Self::Namespace => "view of the file systems cannot be made",
+            Self::Tmp => "own /tmp cannot be mounted",
+            Self::ReadOnly => "root directory cannot be made read-only",
+            Self::Capabilities => "capabilities cannot be set",
+            Self::User => "user cannot be changed",
+            Self::NoNewPrivileges => "programs cannot be kept from gaining privileges",
             Self::Directory => "directory cannot be entered",
             Self::Exec => "program cannot be executed",
         })
@@ -90,7 +125,7 @@ fn told(error: io::Error) -> Error {
 }
 
 /// Starts `command`, whose first word is a path, in a session of its own, with `environment` and nothing else, `output` as
-/// standard output and error and nothing to read.
+/// standard output and error, nothing to read, and shut in by `sandbox`.
 ///
 /// # Errors
 ///
@@ -98,6 +133,7 @@ fn told(error: io::Error) -> Error {
 pub fn spawn(
     command: &[String],
     environment: BTreeMap<String, String>,
+    sandbox: Option<Sandbox>,
     output: OwnedFd,
 ) -> Result<Pid, Error> {
     let mut image = Image::new(command, environment)?;
@@ -110,7 +146,7 @@ pub fn spawn(
     // SAFETY: the closure makes system calls only and takes neither a lock nor memory.
     unsafe {
         command.pre_exec(move || {
-            prepare()?;
+            prepare(sandbox.as_ref())?;
             Err(failed(Step::Exec, image.execute()))
         })
     };
@@ -120,13 +156,16 @@ pub fn spawn(
     Ok(Pid::from_raw(child.id().cast_signed()))
 }
 
-fn prepare() -> io::Result<()> {
+fn prepare(sandbox: Option<&Sandbox>) -> io::Result<()> {
     nix::unistd::setsid().map_err(|cause| failed(Step::Session, cause))?;
     // The kernel gives PID 1 a hard limit of 4096 files, too few for a server that has the machine to itself. The soft
     // limit stays: select(2) cannot work with higher numbers, and who can asks for more.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, 1024, OPEN_FILES);
     // The kernel never kills PID 1 for want of memory; among all others the app and what it starts come first.
     write_file(c"/proc/self/oom_score_adj", b"500");
+    if let Some(sandbox) = sandbox {
+        sandbox::enter_sandbox(sandbox).map_err(|(step, cause)| failed(step, cause))?;
+    }
     nix::unistd::chdir(c"/").map_err(|cause| failed(Step::Directory, cause))
 }
 
@@ -230,7 +269,7 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let pid = spawn(&words, environment, writer.into())?;
+        let pid = spawn(&words, environment, None, writer.into())?;
         let mut text = String::new();
         reader.read_to_string(&mut text)?;
         let _ = nix::sys::wait::waitpid(pid, None);
