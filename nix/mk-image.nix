@@ -147,7 +147,7 @@ let
         else
           null;
     };
-    inherit (userSettings) network;
+    inherit (userSettings) network log;
     storage =
       userSettings.storage
       // lib.optionalAttrs isOnMedium {

@@ -69,6 +69,16 @@ let
         value == null
         || (isString value && builtins.match "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?" value != null);
     };
+    syslog = {
+      description = "null, \"udp://host:port\" or \"tcp://host:port\"";
+      check =
+        value:
+        value == null
+        || (
+          isString value
+          && builtins.match "(udp|tcp)://([^]:/@[ \n]+|\\[[0-9a-fA-F:.]+])(:[1-9][0-9]{0,4})?" value != null
+        );
+    };
     bool = {
       description = "true or false";
       check = lib.isBool;
@@ -216,6 +226,12 @@ let
       default = false;
       example = true;
       description = "Whether /persistent is extended to the end of its disk; the `disk` image says so itself.";
+    };
+    log.syslog = {
+      type = types.syslog;
+      default = null;
+      example = "udp://logs.example.org:514";
+      description = "A server that gets each line of the app, of init and of the kernel as a syslog message (RFC 5424), by UDP or by TCP. Without a port it is 514 or 601. The app never waits for it.";
     };
     clock.servers = {
       type = types.names;

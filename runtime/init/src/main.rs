@@ -55,6 +55,7 @@ fn boot() -> io::Result<Infallible> {
     console::start()?;
     mounts::pseudo();
     console::open_active();
+    console::keep();
     let settings = settings::load(Path::new(settings::PATH));
     let source = clock::floor(&settings.clock, None);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -73,6 +74,7 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
     let board = Board::new(status);
     let uevents = uevent::Hub::new();
     tokio::spawn(power::watchdog::run(uevents.subscribe()));
+    tokio::spawn(console::kernel::run());
     match uevent::socket() {
         Ok(socket) => drop(tokio::spawn(uevents.clone().run(socket, stop.clone()))),
         Err(error) => log::error!("drivers: devices that come later go unnoticed: {error}"),
@@ -111,6 +113,12 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
         persistent_path.clone(),
         stop.clone(),
     );
+    let syslog = console::syslog::start(
+        settings.log.clone(),
+        settings.name.clone(),
+        board.clone(),
+        stop.clone(),
+    );
     let publisher = board.clone();
     let publisher_stop = stop.clone();
     let tasks = vec![
@@ -126,6 +134,7 @@ async fn live(settings: Settings, time_source: &str) -> io::Result<Infallible> {
             }
         }),
         tokio::spawn(clock),
+        tokio::spawn(syslog),
     ];
     let mut requests = power::start(&uevents);
 

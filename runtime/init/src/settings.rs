@@ -31,6 +31,8 @@ pub struct Settings {
     pub storage: Storage,
     /// Clock.
     pub clock: Clock,
+    /// Where the lines go.
+    pub log: Log,
 }
 
 /// The program to run.
@@ -134,6 +136,14 @@ pub struct Clock {
     pub floor: u64,
     /// NTP servers, names or addresses, asked after those that DHCP names.
     pub servers: Vec<String>,
+}
+
+/// Where the lines of init, the app and the kernel go, besides the consoles.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Log {
+    /// A syslog server: `udp://host:port` or `tcp://host:port`.
+    pub syslog: Option<String>,
 }
 
 /// Why the settings are not what the image wanted.

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::{endings, http, network, notify};
+use crate::{endings, http, network, notify, say};
 
 /// Runs one command line and returns what it has to say.
 pub fn run(line: &str) -> io::Result<String> {
@@ -21,6 +21,14 @@ pub fn run(line: &str) -> io::Result<String> {
         ["notify", message] => notify::send(message),
         ["feed"] => notify::feed(),
         ["starve"] => notify::starve(),
+        ["say", text @ ..] => {
+            say(&text.join(" "));
+            Ok(String::new())
+        }
+        ["flood", count] => {
+            (0..number(count)?).for_each(|line| say(&format!("line {line} {}", "x".repeat(80))));
+            Ok(String::new())
+        }
         ["processes"] => processes(),
         ["cat", path] => fs::read_to_string(path),
         ["ls", path] => list(Path::new(path)),
