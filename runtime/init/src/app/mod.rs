@@ -306,7 +306,11 @@ impl Supervisor<'_> {
         } else {
             1
         };
-        match policy.next(on_exit, ran, short_boots) {
+        let next = policy.next(on_exit, ran, short_boots);
+        let (Next::Restart(pause) | Next::Stop(_, pause)) = next;
+        self.board
+            .update(|status| status.app.backoff = pause.as_secs_f64());
+        match next {
             Next::Restart(pause) => {
                 // What it left behind would hold its ports and files.
                 let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
