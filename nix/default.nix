@@ -92,6 +92,7 @@ in
       containerDisk
       ;
     options = tinyboot.callPackage ./options.nix { };
+    hashes = tinyboot.callPackage ./hashes.nix { };
   };
 
   apps = {
@@ -134,6 +135,7 @@ in
       rustc
       rustfmt
       nixfmt
+      diffoscopeMinimal
       dnsmasq
       busybox
     ];

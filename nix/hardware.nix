@@ -15,6 +15,11 @@ let
     "vmw_pvscsi"
     "vmxnet3"
   ];
+  # The network of AWS and Google Cloud; that of Azure is Hyper-V's.
+  clouds = [
+    "ena"
+    "gve"
+  ];
 in
 {
   # QEMU, KVM, Firecracker and clouds that give virtio devices.
@@ -26,7 +31,7 @@ in
   # Any hypervisor: the devices that they emulate, and Xen's and Hyper-V's own, which are built in.
   vm = {
     kernel = "generic";
-    modules = emulated ++ usb;
+    modules = emulated ++ clouds ++ usb;
   };
 
   # Real machines with common Ethernet and storage, and whatever `vm` runs on.
@@ -34,6 +39,7 @@ in
     kernel = "generic";
     modules =
       emulated
+      ++ clouds
       ++ usb
       ++ [
         "alx"

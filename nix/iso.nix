@@ -22,7 +22,10 @@
 }:
 let
   esp = mkEsp { inherit name uki; };
-  bios = mkBios { inherit name uki; };
+  bios = mkBios {
+    inherit name uki;
+    medium = "iso";
+  };
 in
 runCommand "${name}-iso"
   {
@@ -55,18 +58,12 @@ runCommand "${name}-iso"
 
     # The partition that UEFI looks for on a disk, type 0xEF, marked active since some BIOS start no disk without such one.
     # xorriso itself makes partitions of boot images for isolinux alone.
-    bytes() {
-      local number=$1
-      for _ in 1 2 3 4; do
-        printf "\\x$(printf %02x $((number & 255)))"
-        number=$((number >> 8))
-      done
-    }
+    source ${./bios/little-endian.sh}
     block=$(xorriso -indev "$out/${name}.iso" -find /efi.img -exec report_lba 2>/dev/null |
       sed -n 's/^File data lba: *[0-9]* *, *\([0-9]*\) *,.*/\1/p')
     {
       printf '\x80\xfe\xff\xff\xef\xfe\xff\xff'
-      bytes $((block * 4))
-      bytes $(($(stat --format=%s ${esp}/${esp.file}) / 512))
+      little_endian $((block * 4)) 4
+      little_endian $(($(stat --format=%s ${esp}/${esp.file}) / 512)) 4
     } | dd of="$out/${name}.iso" bs=1 seek=446 conv=notrunc status=none
   ''

@@ -9,83 +9,102 @@
 let
   circumstances = ''
     umask 077
-    export NIX_BUILD_CORES=1
+    export NIX_BUILD_CORES=1 LC_ALL=C.UTF-8 TZ=Asia/Kathmandu
     mkdir -p "$NIX_BUILD_TOP/another/way"
     cd "$NIX_BUILD_TOP/another/way"
     export LD_PRELOAD=${libfaketime}/lib/libfaketime.so.1
     export FAKETIME="@2031-02-03 04:05:06" NO_FAKE_STAT=1 FAKETIME_DONT_FAKE_MONOTONIC=1
   '';
+  underCircumstances =
+    runCommand: name: environment: script:
+    runCommand name environment (circumstances + script);
   again = tinyboot.overrideScope (
     _: _: {
       inherit circumstances;
-      runCommand =
-        name: environment: script:
-        pkgs.runCommand name environment (circumstances + script);
+      runCommand = underCircumstances pkgs.runCommand;
+      runCommandCC = underCircumstances pkgs.runCommandCC;
     }
   );
 
   compare =
     name: pairs:
     pkgs.runCommand "reproducible-${name}" { } (
-      lib.concatStrings (
-        lib.mapAttrsToList (part: pair: ''
+      lib.concatMapStrings (
+        {
+          part,
+          first,
+          second,
+        }:
+        ''
           echo "comparing ${part}"
-          [ ${pair.first} != ${pair.second} ] || { echo "The second build of ${part} is the first one." >&2; exit 1; }
-          diff -r ${pair.first} ${pair.second} ||
-            { echo "The ${part} of two builds differ: ${pair.first} and ${pair.second}." >&2; exit 1; }
-        '') pairs
-      )
+          [ ${first} != ${second} ] || { echo "The second build of ${part} is the first one." >&2; exit 1; }
+          if ! differences=$(diff --recursive --brief ${first} ${second}); then
+            echo "Two builds of ${part} differ: $(head -n 1 <<<"$differences")." >&2
+            echo "To see in what: nix develop --command diffoscope ${first} ${second}" >&2
+            exit 1
+          fi
+        ''
+      ) pairs
       + "touch $out"
     );
-  pair = path: {
-    first = lib.getAttrFromPath path tinyboot;
-    second = lib.getAttrFromPath path again;
-  };
   # Anything that stdenv builds, again.
   rebuild =
     drv:
     drv.overrideAttrs (_: {
       preUnpack = circumstances;
     });
+
+  # The example image's forms, but for what is no file of it.
+  forms = lib.attrNames (
+    removeAttrs (lib.filterAttrs (_: lib.isDerivation) tinyboot.image) [
+      "kernel"
+      "vm"
+    ]
+  );
+  formsOf = scope: scope.image // { inherit (scope) init hello; };
+  # What others are made of comes first, so that the first difference is the cause and no consequence.
+  parts = lib.unique (
+    [
+      "hello"
+      "init"
+      "modules"
+      "initramfs"
+      "uki"
+      "payload"
+      "disk"
+    ]
+    ++ forms
+  );
 in
 {
-  image = compare "image" {
-    init = pair [ "init" ];
-    app = pair [ "hello" ];
-    modules = pair [
-      "image"
-      "modules"
-    ];
-    initramfs = pair [
-      "image"
-      "initramfs"
-    ];
-    uki = pair [
-      "image"
-      "uki"
-    ];
-    iso = pair [
-      "image"
-      "iso"
-    ];
-  };
+  # The parts and every form that is made of them.
+  image = compare "image" (
+    map (part: {
+      inherit part;
+      first = (formsOf tinyboot).${part};
+      second = (formsOf again).${part};
+    }) parts
+  );
 
   long.kernel =
     let
       again = rebuild tinyboot.kernel;
     in
-    compare "kernel" {
-      configuration = {
+    compare "kernel" [
+      {
+        part = "configuration";
         first = tinyboot.kernel.configfile;
         second = rebuild tinyboot.kernel.configfile;
-      };
-      kernel = {
+      }
+      {
+        part = "kernel";
         first = tinyboot.kernel;
         second = again;
-      };
-      modules = {
+      }
+      {
+        part = "modules";
         first = tinyboot.kernel.modules;
         second = again.modules;
-      };
-    };
+      }
+    ];
 }

@@ -28,15 +28,15 @@ let
         jq --exit-status '.Architecture == "amd64" and .Os == "linux" and (.Layers | length) == 1' inspected
         # Every hash is looked at on the way.
         skopeo --insecure-policy copy oci-archive:$archive:latest oci:layout:latest
-        umoci unpack --rootless --image layout:latest bundle
-        cmp bundle/rootfs/disk/${disk.qcow2} ${disk}/${disk.qcow2}
+        umoci raw unpack --rootless --image layout:latest rootfs
+        cmp rootfs/disk/${disk.qcow2} ${disk}/${disk.qcow2}
         tar --extract --to-stdout --file=$archive \
           "blobs/sha256/$(jq --raw-output '.Layers[0] | sub("sha256:"; "")' inspected)" |
           tar --list --gzip --verbose --numeric-owner | tee listed
         [ "$(grep --count ' 107/107 ' listed)" = 2 ]
-        qemu-img check bundle/rootfs/disk/${disk.qcow2}
+        qemu-img check rootfs/disk/${disk.qcow2}
         mkdir $out
-        cp bundle/rootfs/disk/${disk.qcow2} $out/disk.qcow2
+        cp rootfs/disk/${disk.qcow2} $out/disk.qcow2
       '';
 in
 mkTest {
@@ -45,7 +45,8 @@ mkTest {
   script = ''
     # KubeVirt too keeps what is written beside the disk, in an overlay.
     drive = f"-drive if=none,id=container,format=qcow2,snapshot=on,file={DISK} -device virtio-blk-pci,drive=container"
-    machine = Guest("machine", DISK, medium="", arguments=[drive])
+    # And boots by BIOS unless it is told otherwise.
+    machine = Guest("machine", DISK, firmware="bios", medium="", arguments=[drive])
     machine.start()
     machine.wait(r"tinyboot: storage: /persistent is btrfs on /dev/vda3", BOOT)
     machine.ready()

@@ -31,7 +31,7 @@ let
       name = "forms";
       files = {
         "about.txt" = writeText "about.txt" "This came with the image.\n";
-        "deep/er/A Longer Name.txt" = writeText "deep.txt" "found\n";
+        "deep/er/A-Longer-Name.txt" = writeText "deep.txt" "found\n";
       };
     };
   });

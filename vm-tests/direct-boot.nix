@@ -12,7 +12,7 @@ mkTest {
     machine.start()
     machine.wait(r"tinyboot: storage: /iso is iso9660 on /dev/loop0, read-only", BOOT)
     machine.ready()
-    t.assertEqual(machine.ask("cat /iso/deep/er/A Longer Name.txt"), "found\n")
+    t.assertEqual(machine.ask("cat /iso/deep/er/A-Longer-Name.txt"), "found\n")
     t.assertIn("Read-only file system", machine.refused("write /iso/new 1"))
     t.assertRegex(machine.ask("cat /proc/mounts"), r"(?m)^/dev/loop0 /iso iso9660 ro,")
     t.assertEqual(machine.ask("cat /sys/block/loop0/loop/backing_file"), "/image.iso\n")

@@ -9,6 +9,7 @@ mkTest {
   name = "disk";
   constants = {
     RAW = "${formsImage.disk}/${formsImage.disk.raw}";
+    QCOW2 = "${formsImage.disk}/${formsImage.disk.qcow2}";
     QEMU_IMG = "${qemu}/bin/qemu-img";
   };
   script = ''
@@ -24,11 +25,33 @@ mkTest {
                 return int(words[2]) >> 10
         raise AssertionError("there is no vda3")
 
+    with subtest("the formats of docs/cloud.md have the same content"):
+        t.assertLess(os.path.getsize(QCOW2), 16_000_000)
+        copy = os.path.abspath("copy")
+        shutil.copyfile(RAW, copy)
+        os.chmod(copy, 0o600)
+        subprocess.run([QEMU_IMG, "resize", "-q", "-f", "raw", copy, "1G"], check=True)
+        archive = os.path.abspath("copy.tar.gz")
+        tar = ["tar", "--format=oldgnu", "--sparse", "--create", "--gzip", f"--file={archive}"]
+        subprocess.run([*tar, "--transform=s,.*,disk.raw,", "--directory=/", copy[1:]], check=True)
+        os.mkdir("unpacked")
+        subprocess.run(["tar", "--extract", f"--file={archive}", "--directory=unpacked"], check=True)
+        others = [
+            ("raw", "unpacked/disk.raw"),
+            ("vpc", "copy.vhd", "-o", "subformat=fixed,force_size"),
+            ("vmdk", "copy.vmdk", "-o", "subformat=streamOptimized"),
+        ]
+        for kind, file, *options in others:
+            if options:
+                subprocess.run([QEMU_IMG, "convert", "-f", "raw", "-O", kind, *options, copy, file], check=True)
+            subprocess.run([QEMU_IMG, "compare", "-q", "-f", "raw", "-F", kind, copy, file], check=True)
+        subprocess.run([QEMU_IMG, "compare", "-q", "-f", "raw", "-F", "qcow2", RAW, QCOW2], check=True)
+
     machine.start()
     machine.wait(r"tinyboot: storage: /persistent is btrfs on /dev/vda3", BOOT)
     machine.ready()
     machine.says(r"tinyboot: storage: /iso is iso9660 on /dev/vda2, read-only")
-    t.assertEqual(machine.ask("cat /iso/deep/er/A Longer Name.txt"), "found\n")
+    t.assertEqual(machine.ask("cat /iso/deep/er/A-Longer-Name.txt"), "found\n")
     t.assertEqual(mebibytes(), 128)
     t.assertEqual(machine.ask("count /persistent/boots"), "1")
     machine.powered_off()
@@ -43,11 +66,18 @@ mkTest {
         t.assertEqual(machine.ask("count /persistent/boots"), "2")
         machine.crash()
 
+    with subtest("BIOS boots it as well, with the table that has grown"):
+        bios = Guest("bios", RAW, firmware="bios", medium="", disks=[disk], memory=128)
+        bios.start()
+        bios.ready()
+        t.assertEqual(bios.ask("count /persistent/boots"), "3")
+        bios.powered_off()
+
     with subtest("it stays so, also after a power failure"):
         machine.start()
         machine.ready()
         t.assertGreater(mebibytes(), 3900)
-        t.assertEqual(machine.ask("count /persistent/boots"), "3")
+        t.assertEqual(machine.ask("count /persistent/boots"), "4")
         machine.powered_off()
         t.assertEqual(machine.said("tinyboot: .*(cannot|failed|panic| is not extended| grew )"), [])
   '';

@@ -15,8 +15,12 @@ let
   keys = runCommand "secure-boot-keys" { nativeBuildInputs = [ openssl ]; } ''
     mkdir $out
     cd $out
-    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=the test's key" -keyout db.key -out db.pem
-    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=another key" -keyout other.key -out other.pem
+    # Without the system's configuration, which is elsewhere in each package set.
+    printf '[req]\ndistinguished_name = name\n[name]\n' > $NIX_BUILD_TOP/openssl.cnf
+    for key in db other; do
+      openssl req -x509 -config $NIX_BUILD_TOP/openssl.cnf -newkey rsa:2048 -nodes -days 3650 -subj "/CN=the test's $key" \
+        -keyout $key.key -out $key.pem
+    done
   '';
 in
 mkTest {
@@ -105,8 +109,8 @@ mkTest {
             content = file.read()
         t.assertEqual(content.count(b"loglevel=4"), 1)
         changed = os.path.abspath("changed.iso")
-        with open(changed, "wb") as file:
-            file.write(content.replace(b"loglevel=4", b"loglevel=7"))
+        with open(changed, "wb") as output:
+            output.write(content.replace(b"loglevel=4", b"loglevel=7"))
         is_refused(secure("changed", changed))
 
     with subtest("wrong input is named in a sentence, and nothing is written"):

@@ -1,13 +1,39 @@
 # What BIOS starts: GRUB, without menus or a configuration of its own, which reads kernel and initramfs out of the UKI in
-# the medium's FAT image. So there is one copy of both, whatever the firmware.
+# the FAT file system that is UEFI's. So there is one copy of both, whatever the firmware.
 {
+  lib,
   runCommand,
   binutils,
   grub2,
 }:
-# Type: mkBios :: { name, uki } -> derivation with `bios.img`, which El Torito names, and `mbr.img` for disks
-{ name, uki }:
-runCommand "${name}-bios"
+/*
+  Type: mkBios :: { name, uki, medium } -> derivation with `bios.img`, which El Torito names, and `mbr.img` for disks
+
+  medium  where the FAT file system is: "iso", the file /efi.img of an ISO 9660, or "disk", the first partition of a GPT
+*/
+{
+  name,
+  uki,
+  medium,
+}:
+let
+  # GRUB's modules for it, and how to name it there.
+  fat =
+    {
+      iso = {
+        modules = "iso9660";
+        open = "loopback fat ($root)/efi.img";
+        device = "fat";
+      };
+      disk = {
+        modules = "part_gpt";
+        open = "";
+        device = "$root,gpt1";
+      };
+    }
+    .${medium};
+in
+runCommand "${name}-bios-${medium}"
   {
     nativeBuildInputs = [
       binutils
@@ -35,14 +61,14 @@ runCommand "${name}-bios"
     }
     linux=$(blocks .linux) initrd=$(blocks .initrd)
     [ -n "$linux" ] && [ -n "$initrd" ]
-    cat > grub.cfg <<EOF
-    loopback fat (\$root)/efi.img
-    loopback uki (fat)/EFI/BOOT/BOOTX64.EFI
-    linux (uki)$linux ${uki.commandLine}
-    initrd (uki)$initrd
-    boot
-    EOF
+    {
+      echo ${lib.escapeShellArg fat.open}
+      echo ${lib.escapeShellArg "loopback uki (${fat.device})/EFI/BOOT/BOOTX64.EFI"}
+      echo "linux (uki)$linux" ${lib.escapeShellArg uki.commandLine}
+      echo "initrd (uki)$initrd"
+      echo boot
+    } > grub.cfg
     grub-mkimage --directory=modules --format=i386-pc-eltorito --prefix=/ --config=grub.cfg --output=$out/bios.img \
-      biosdisk iso9660 loopback fat linux
+      biosdisk ${fat.modules} loopback fat linux
     cp modules/boot_hybrid.img $out/mbr.img
   ''

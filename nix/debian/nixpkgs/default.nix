@@ -146,7 +146,6 @@ let
     gzip = base;
     diffutils = base;
     file = base;
-    util-linux = base;
     # Debian's libc6-dev has the static library beside the shared one.
     glibc = toolchain // {
       static = toolchain;

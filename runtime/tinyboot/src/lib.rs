@@ -70,3 +70,8 @@ pub use crate::{
 pub use status::{Action, Status};
 #[cfg(feature = "client")]
 pub use tokio_util::sync::CancellationToken;
+
+/// The examples of README.md are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -192,6 +192,10 @@ fn extend_file_system(kind: Kind, path: &Path, sectors: u64) -> nix::Result<()> 
     let directory = File::open(path)
         .map_err(|error| nix::Error::from_raw(error.raw_os_error().unwrap_or_default()))?;
     if kind == Kind::Btrfs {
+        // The kernel refuses any size below 256 MiB, also the one that the file system has.
+        if capacity(path) >= (sectors * SECTOR as u64) >> 20 {
+            return Ok(());
+        }
         let mut arguments = [0; size_of::<BtrfsArguments>()];
         if let Some(field) = arguments.get_mut(8..11) {
             field.copy_from_slice(b"max");
