@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn the_program_has_its_words_and_variables_and_knows_its_id() -> Result<(), Error> {
         let variables = [("A", OWN_PID), ("WATCHDOG_PID", OWN_PID)];
-        let script = "echo $0 $$ $A $WATCHDOG_PID; cat; cd .; pwd";
+        let script = "echo $0 $$ $A $WATCHDOG_PID; read line || pwd";
         let (pid, text) = output(&["/bin/sh", "-c", script, "name"], &variables)?;
         assert_eq!(text, format!("name {pid} 0000000000 {pid}\n/\n"));
         Ok(())
@@ -295,6 +295,17 @@ mod tests {
         assert_eq!(
             sentence(&["/bin/a\0b"]),
             "\"/bin/a\\0b\" has a zero byte in it"
+        );
+        let words = ["/bin/true".to_owned()];
+        let limits = r#"{"limits":{"NOFILE":18446744073709551615}}"#;
+        let refused = || -> Result<Pid, Error> {
+            let sandbox = serde_json::from_str(limits).map_err(io::Error::from)?;
+            let (_, writer) = io::pipe()?;
+            spawn(&words, BTreeMap::new(), Some(sandbox), writer.into())
+        };
+        assert_eq!(
+            refused().map_err(|error| error.to_string()),
+            Err("its limits cannot be set: Operation not permitted".to_owned())
         );
         assert_eq!(
             told(failed(Step::Session, Errno::EPERM)).to_string(),

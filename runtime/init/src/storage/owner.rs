@@ -25,6 +25,7 @@ pub fn hand_over(path: &Path, group: u32) {
 }
 
 fn try_hand_over(path: &Path, group: u32) -> io::Result<()> {
+    let root = Uid::effective();
     let own = path.join(OWN);
     match DirBuilder::new().mode(0o755).create(&own) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -32,15 +33,15 @@ fn try_hand_over(path: &Path, group: u32) -> io::Result<()> {
     }
     // Init writes there as root, so nobody else may choose what is there.
     let metadata = fs::symlink_metadata(&own)?;
-    if !metadata.is_dir() || metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+    if !metadata.is_dir() || metadata.uid() != root.as_raw() || metadata.mode() & 0o022 != 0 {
         return Err(io::Error::other(format!(
             "{} is not a directory of root alone",
             own.display()
         )));
     }
     let metadata = fs::metadata(path)?;
-    if (metadata.uid(), metadata.gid()) != (0, group) {
-        chown(path, Some(Uid::from_raw(0)), Some(Gid::from_raw(group)))?;
+    if (metadata.uid(), metadata.gid()) != (root.as_raw(), group) {
+        chown(path, Some(root), Some(Gid::from_raw(group)))?;
     }
     if metadata.mode() & 0o7777 != MODE {
         fs::set_permissions(path, Permissions::from_mode(MODE))?;
@@ -55,20 +56,17 @@ mod tests {
 
     #[test]
     fn the_directory_is_shared_and_inits_own_is_not() -> io::Result<()> {
-        if !nix::unistd::geteuid().is_root() {
-            return Ok(());
-        }
+        let group = Gid::effective().as_raw();
         let directory = tempfile::tempdir()?;
         let path = directory.path();
-        // The only group that is mapped everywhere.
-        try_hand_over(path, 0)?;
-        try_hand_over(path, 0)?;
+        try_hand_over(path, group)?;
+        try_hand_over(path, group)?;
         assert_eq!(fs::metadata(path)?.mode() & 0o7777, MODE);
         assert_eq!(fs::metadata(path.join(OWN))?.mode() & 0o7777, 0o755);
 
         fs::remove_dir(path.join(OWN))?;
         symlink("/etc", path.join(OWN))?;
-        let error = try_hand_over(path, 0).map_err(|error| error.to_string());
+        let error = try_hand_over(path, group).map_err(|error| error.to_string());
         assert!(error.is_err_and(|error| error.ends_with("is not a directory of root alone")));
         Ok(())
     }
