@@ -64,6 +64,26 @@ let
       sentence = "The setting \"app.gracePeriod\" of the image \"good\" must be a number of seconds from 1 to 86400, but is -1.";
     }
     {
+      change.settings.app.watchdog = "5s";
+      sentence = "The setting \"app.watchdog\" of the image \"good\" must be null or a number of seconds from 1 to 86400, but is \"5s\".";
+    }
+    {
+      change.settings.app.user = "www";
+      sentence = "The setting \"app.user\" of the image \"good\" must be \"root\" or a number from 1 to 65533, but is \"www\".";
+    }
+    {
+      change.settings.app.capabilities = [ "NET_RAW" ];
+      sentence = "The setting \"app.capabilities\" of the image \"good\" must be null or a list of capabilities, such as \"CAP_NET_BIND_SERVICE\", but is [ \"NET_RAW\" ].";
+    }
+    {
+      change.settings.app.limits.RLIMIT_NOFILE = 1;
+      sentence = "The setting \"app.limits\" of the image \"good\" must be an attribute set of numbers from 0 on, with names of AS, CORE, CPU, ";
+    }
+    {
+      change.settings.log.syslog = "logs.example.org";
+      sentence = "The setting \"log.syslog\" of the image \"good\" must be null, \"udp://host:port\" or \"tcp://host:port\", but is \"logs.example.org\".";
+    }
+    {
       change.settings.app.links."/iso/sh" = "/app/sh";
       sentence = "The setting \"app.links\" of the image \"good\" must be an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths, but is ";
     }

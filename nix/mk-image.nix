@@ -130,9 +130,25 @@ let
         links
         gracePeriod
         onExit
+        readyTimeout
+        watchdog
         ;
+      sandbox =
+        if userSettings.app.sandbox then
+          {
+            user = if userSettings.app.user == "root" then 0 else userSettings.app.user;
+            inherit (userSettings.app)
+              capabilities
+              noNewPrivileges
+              privateTmp
+              readOnlyRoot
+              limits
+              ;
+          }
+        else
+          null;
     };
-    inherit (userSettings) network control;
+    inherit (userSettings) network control log;
     storage =
       userSettings.storage
       // lib.optionalAttrs isOnMedium {

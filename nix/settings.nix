@@ -45,12 +45,27 @@ let
     dns = isAddress;
     search = value: builtins.match "${label}(\\.${label})*" value != null;
   };
+  # capabilities(7)
+  capabilities = map (name: "CAP_${name}") (
+    lib.splitString " " (
+      "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+      + "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
+      + "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
+      + "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+    )
+  );
+  # setrlimit(2)
+  limits = lib.splitString " " "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK";
 
   nonEmpty = value: isString value && value != "";
   types = {
     seconds = {
       description = "a number of seconds from 1 to 86400";
       check = value: isInt value && value >= 1 && value <= 86400;
+    };
+    maybeSeconds = {
+      description = "null or ${types.seconds.description}";
+      check = value: value == null || types.seconds.check value;
     };
     strings = {
       description = "a list of strings";
@@ -105,9 +120,36 @@ let
           && value.${link}.addresses or [ ] != [ ]
         ) (attrNames value);
     };
+    syslog = {
+      description = "null, \"udp://host:port\" or \"tcp://host:port\"";
+      check =
+        value:
+        value == null
+        || (
+          isString value
+          && builtins.match "(udp|tcp)://([^]:/@[ \n]+|\\[[0-9a-fA-F:.]+])(:[1-9][0-9]{0,4})?" value != null
+        );
+    };
     bool = {
       description = "true or false";
       check = lib.isBool;
+    };
+    user = {
+      description = "\"root\" or a number from 1 to 65533";
+      check = value: value == "root" || (isInt value && value >= 1 && value <= 65533);
+    };
+    capabilities = {
+      description = "null or a list of capabilities, such as \"CAP_NET_BIND_SERVICE\"";
+      check =
+        value:
+        value == null || (isList value && all (name: isString name && lib.elem name capabilities) value);
+    };
+    limits = {
+      description = "an attribute set of numbers from 0 on, with names of ${concatStringsSep ", " limits}";
+      check =
+        value:
+        isAttrs value
+        && all (name: lib.elem name limits && isInt value.${name} && value.${name} >= 0) (attrNames value);
     };
     onExit = {
       description = "\"reboot\", \"restart\" or \"poweroff\"";
@@ -155,6 +197,62 @@ let
       default = "reboot";
       example = "poweroff";
       description = "What follows when the app ends by itself.";
+    };
+    app.readyTimeout = {
+      type = types.maybeSeconds;
+      default = null;
+      example = 30;
+      description = "How long after its start the app may take to say READY=1 (sd_notify): one that does not has failed, and is stopped. Without it nothing waits for that.";
+    };
+    app.watchdog = {
+      type = types.maybeSeconds;
+      default = null;
+      example = 20;
+      description = "How often the app has to say WATCHDOG=1 (sd_notify): one that does not for so long has failed, and is killed by SIGABRT. It begins with READY=1 where readyTimeout is set, else with the app.";
+    };
+    app.sandbox = {
+      type = types.bool;
+      default = true;
+      example = false;
+      description = "Whether the app is shut in as the settings user, capabilities, noNewPrivileges, privateTmp, readOnlyRoot and limits say. Without it none of them counts: the app is root and may do everything.";
+    };
+    app.user = {
+      type = types.user;
+      default = "root";
+      example = 1000;
+      description = "The user and group as which the app runs; a number gets the name app, the home /run/app and the right to write to /persistent.";
+    };
+    app.capabilities = {
+      type = types.capabilities;
+      default = null;
+      example = [ "CAP_NET_BIND_SERVICE" ];
+      description = "All that the app keeps of root's rights, be it root or not. Without a list: nothing for another user, and for root everything but loading modules, direct access to hardware, reboot(2) and changes to a security module.";
+    };
+    app.noNewPrivileges = {
+      type = types.bool;
+      default = true;
+      example = false;
+      description = "Whether no program that the app executes can have more rights than the app (no_new_privs).";
+    };
+    app.privateTmp = {
+      type = types.bool;
+      default = false;
+      example = true;
+      description = "Whether each start of the app has an empty /tmp of its own. What the app mounts is then gone with it.";
+    };
+    app.readOnlyRoot = {
+      type = types.bool;
+      default = false;
+      example = true;
+      description = "Whether the app can write to /run, /tmp, /dev and /persistent only. What the app mounts is then gone with it.";
+    };
+    app.limits = {
+      type = types.limits;
+      default = { };
+      example = {
+        NOFILE = 65536;
+      };
+      description = "Resource limits (setrlimit(2), without RLIMIT_), soft and hard.";
     };
     network.hostName = {
       type = types.hostName;
@@ -207,6 +305,12 @@ let
       default = false;
       example = true;
       description = "Whether /persistent is extended to the end of its disk; the `disk` image says so itself.";
+    };
+    log.syslog = {
+      type = types.syslog;
+      default = null;
+      example = "udp://logs.example.org:514";
+      description = "A server that gets each line of the app, of init and of the kernel as a syslog message (RFC 5424), by UDP or by TCP. Without a port it is 514 or 601. The app never waits for it.";
     };
     clock.servers = {
       type = types.names;

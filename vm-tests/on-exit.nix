@@ -8,7 +8,10 @@ mkTest {
       (mkProbeImage {
         name = "restart";
         settings.app = {
-          arguments = [ "end 3" ];
+          arguments = [
+            "cat /run/tinyboot/status.json"
+            "end 3"
+          ];
           onExit = "restart";
         };
       }).isoFile;
@@ -33,6 +36,12 @@ mkTest {
             starts.append(float(restart.wait(r"\[ *([\d.]+)\] tinyboot: app: started")[1]))
         gaps = [later - earlier for earlier, later in zip(starts, starts[1:])]
         t.assertGreater(gaps[-1], 2 * gaps[0], f"the gaps between the starts are {gaps} s")
+
+    with subtest("the app reads how it ended, how often it was started and how long was waited"):
+        text = "".join(restart.said(r"app: probe: cat /run/tinyboot/status\.json: "))
+        t.assertIn('"lastExit": null', text)
+        for field in ['"lastExit": "exited with status 3"', '"starts": 3', '"backoff": 0.0', '"backoff": 0.4']:
+            t.assertIn(field, text)
         restart.powered_off()
 
     with subtest("the machine is switched off"):

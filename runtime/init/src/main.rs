@@ -60,6 +60,7 @@ fn boot() -> io::Result<Infallible> {
     mounts::pseudo();
     let watchdogs = power::watchdog::arm();
     console::open_active();
+    console::keep();
     let (settings, value) = settings::load(Path::new(settings::PATH));
     let settings = machine::customise(settings, value);
     let source = clock::floor(&settings.clock, None);
@@ -83,6 +84,7 @@ async fn live(
     let board = Board::new(status);
     let uevents = uevent::Hub::new();
     tokio::spawn(power::watchdog::run(watchdogs, uevents.subscribe()));
+    tokio::spawn(console::kernel::run());
     match uevent::socket() {
         Ok(socket) => drop(tokio::spawn(uevents.clone().run(socket, stop.clone()))),
         Err(error) => log::error!("drivers: devices that come later go unnoticed: {error}"),
@@ -95,6 +97,12 @@ async fn live(
         uevents: uevents.subscribe(),
         drivers: drivers.clone(),
         persistent: persistent.clone(),
+        group: settings
+            .app
+            .sandbox
+            .as_ref()
+            .map(|sandbox| sandbox.user)
+            .filter(|user| *user != 0),
     };
     let storage = storage::run(
         settings.storage.clone(),
@@ -115,6 +123,12 @@ async fn live(
         persistent_path.clone(),
         stop.clone(),
     );
+    let syslog = console::syslog::start(
+        settings.log.clone(),
+        settings.name.clone(),
+        board.clone(),
+        stop.clone(),
+    );
     let publisher = board.clone();
     let publisher_stop = stop.clone();
     let (asking, mut requests) = mpsc::unbounded_channel();
@@ -132,6 +146,7 @@ async fn live(
             }
         }),
         tokio::spawn(clock),
+        tokio::spawn(syslog),
     ];
     if settings.control.agent {
         let surroundings = agent::Surroundings {

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use nix::mount::MsFlags;
 use sys_mount::{Mount, MountFlags};
 
 /// One file system that needs no device.
@@ -116,6 +117,14 @@ const FILES: &[(&str, &str)] = &[
     ("/etc/nsswitch.conf", "hosts: files dns\n"),
 ];
 
+/// The root directory has neither devices nor programs that give rights away, and is to be no place for them.
+fn harden_root() {
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    if let Err(error) = nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>) {
+        log::error!("mounts: / is not nosuid and nodev: {error}");
+    }
+}
+
 /// Mounts all that needs no device and writes the few files. What fails is logged and left out: the kernel may be
 /// built without it.
 pub fn pseudo() {
@@ -130,6 +139,7 @@ pub fn pseudo() {
             Err(error) => log::error!("mounts: {file_system} failed: {error}"),
         }
     }
+    harden_root();
     for (target, link) in LINKS {
         // devtmpfs has a device at /dev/ptmx, which stays when devpts could not be mounted.
         if *link == "/dev/ptmx" && Path::new("/dev/pts/ptmx").exists() {

@@ -1,11 +1,17 @@
 //! What the image asks of init: `/etc/tinyboot/settings.json`, written and checked by `mkImage`.
 
+mod sandbox;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+
+pub use sandbox::Sandbox;
+#[cfg(test)]
+pub use sandbox::{Capabilities, Limits};
 
 /// Where the image keeps its settings.
 pub const PATH: &str = "/etc/tinyboot/settings.json";
@@ -28,6 +34,8 @@ pub struct Settings {
     pub clock: Clock,
     /// Who may tell the machine what to do from outside.
     pub control: Control,
+    /// Where the lines go.
+    pub log: Log,
 }
 
 /// The program to run.
@@ -46,6 +54,12 @@ pub struct App {
     pub grace_period: u32,
     /// What follows when the app ends by itself.
     pub on_exit: OnExit,
+    /// Seconds from its start within which the app has to say `READY=1`; without it nothing waits for that.
+    pub ready_timeout: Option<u32>,
+    /// Seconds within which it has to say `WATCHDOG=1` again and again; without it there is no watchdog.
+    pub watchdog: Option<u32>,
+    /// What it may do; without it, everything.
+    pub sandbox: Option<Sandbox>,
 }
 
 impl Default for App {
@@ -57,6 +71,9 @@ impl Default for App {
             links: BTreeMap::new(),
             grace_period: 10,
             on_exit: OnExit::Reboot,
+            ready_timeout: None,
+            watchdog: None,
+            sandbox: Some(Sandbox::default()),
         }
     }
 }
@@ -169,6 +186,14 @@ impl Default for Control {
     }
 }
 
+/// Where the lines of init, the app and the kernel go, besides the consoles.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Log {
+    /// A syslog server: `udp://host:port` or `tcp://host:port`.
+    pub syslog: Option<String>,
+}
+
 /// Why the settings are not what the image wanted.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -187,11 +212,14 @@ impl Settings {
         let seconds = [
             self.app.grace_period,
             self.network.deadline,
+            self.network.longest_retry,
             self.storage.deadline,
         ];
+        let more = [self.app.ready_timeout, self.app.watchdog];
         if let Some(wrong) = seconds
-            .iter()
-            .find(|seconds| !(1..=86400).contains(*seconds))
+            .into_iter()
+            .chain(more.into_iter().flatten())
+            .find(|seconds| !(1..=86400).contains(seconds))
         {
             return Some(format!("{wrong} is no number of seconds from 1 to 86400"));
         }

@@ -26,8 +26,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The status is there and cannot be read.
-    #[error("The machine's status in {} cannot be read: {source}.", .path.display())]
+    /// The status or the log is there and cannot be read.
+    #[error("What the machine says in {} cannot be read: {source}.", .path.display())]
     Read {
         /// The file.
         path: PathBuf,

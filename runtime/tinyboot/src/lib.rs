@@ -14,8 +14,8 @@
 //! | Is there a network? Is the time right? | [`Machine::network`], [`Machine::clock`], both awaited |
 //! | Everything else, now or whenever it changes | [`Machine::status`], [`Machine::changes`] |
 //!
-//! and the program answers with [`Machine::notify_ready`], [`Machine::notify_status`], [`Machine::notify_stopping`] and
-//! [`Machine::extend_timeout`].
+//! and the program answers with [`Machine::notify_ready`], [`Machine::notify_status`], [`Machine::notify_stopping`],
+//! [`Machine::extend_timeout`] and [`Machine::notify_watchdog`].
 //!
 //! No cleanup has to be called at the end: whatever way the program ends, init stops what is left of it, unmounts the
 //! file systems and switches the machine off or starts it again.

@@ -45,9 +45,13 @@ pub fn configure() -> Result<Machine, Error> {
     Machine::start(&Paths::from_environment())
 }
 
+/// The machine's last lines; those before them are in the file beside it with the extension `old`.
+const LOG: &str = "/run/tinyboot/log";
+
 /// Where init is to be found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Paths {
+    pub(crate) log: Option<PathBuf>,
     pub(crate) status: Option<PathBuf>,
     pub(crate) notify: Option<OsString>,
 }
@@ -58,6 +62,7 @@ impl Paths {
         let on_tinyboot =
             env::var_os("TINYBOOT").is_some_and(|value| value == "1") && status.exists();
         Self {
+            log: on_tinyboot.then(|| PathBuf::from(LOG)),
             status: on_tinyboot.then_some(status),
             notify: env::var_os("NOTIFY_SOCKET"),
         }
@@ -71,6 +76,7 @@ pub struct Machine {
     status: Receiver<Status>,
     stop: CancellationToken,
     notify: Notify,
+    log: Option<PathBuf>,
 }
 
 impl Machine {
@@ -89,6 +95,7 @@ impl Machine {
             status: receiver,
             stop,
             notify: Notify::new(paths.notify.clone()),
+            log: paths.log.clone(),
         })
     }
 
@@ -254,6 +261,69 @@ impl Machine {
     /// As for [`Machine::notify_ready`].
     pub fn extend_timeout(&self, by: Duration) -> Result<(), Error> {
         self.notify.send(&notify::extend_timeout(by))
+    }
+
+    /// How often init wants to hear [`Machine::notify_watchdog`] (`settings.app.watchdog`), or `None` when it does not.
+    ///
+    /// Say it twice as often, from the place that would stand still if the program did.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), tinyboot::Error> {
+    /// let machine = tinyboot::configure()?;
+    /// if let Some(interval) = machine.watchdog() {
+    ///     let machine = machine.clone();
+    ///     tokio::spawn(async move {
+    ///         let mut ticks = tokio::time::interval(interval / 2);
+    ///         loop {
+    ///             ticks.tick().await;
+    ///             let _ = machine.notify_watchdog();
+    ///         }
+    ///     });
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watchdog(&self) -> Option<Duration> {
+        let variable = env::var_os;
+        notify::watchdog(
+            variable("WATCHDOG_USEC"),
+            variable("WATCHDOG_PID"),
+            std::process::id(),
+        )
+    }
+
+    /// Tells init that the program is alive (`WATCHDOG=1`). Where [`Machine::watchdog`] gives a time and this is not said for
+    /// so long, the program is killed by SIGABRT and counts as failed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Machine::notify_ready`].
+    pub fn notify_watchdog(&self) -> Result<(), Error> {
+        self.notify.send("WATCHDOG=1")
+    }
+
+    /// The machine's last lines, at most 256 KiB: those of the program, of init (`tinyboot`) and of the kernel, as on the
+    /// console, `[    1.234567] app: the line`, and the kernel's less important ones too. Empty on an ordinary machine.
+    ///
+    /// It reads two files, so what is said meanwhile may be missing. It is not promised that the lines are in the order of
+    /// their times, nor that a line is there as soon as it was written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] when the files cannot be read.
+    pub fn log(&self) -> Result<String, Error> {
+        let Some(path) = &self.log else {
+            return Ok(String::new());
+        };
+        let mut text = Vec::new();
+        for path in [path.with_extension("old"), path.clone()] {
+            match std::fs::read(&path) {
+                Ok(bytes) => text.extend(bytes),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::Read { path, source }),
+            }
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     async fn wait_for(&self, condition: impl Fn(&Status) -> bool) -> Result<(), Stopping> {

@@ -56,6 +56,21 @@ pub(crate) fn extend_timeout(by: Duration) -> String {
     format!("EXTEND_TIMEOUT_USEC={}", by.as_micros())
 }
 
+/// How often `WATCHDOG=1` has to be said, from the values of `WATCHDOG_USEC` and `WATCHDOG_PID` (sd_watchdog_enabled(3)): `None`
+/// when it need not be, or another process has to.
+pub(crate) fn watchdog(
+    time: Option<OsString>,
+    pid: Option<OsString>,
+    own: u32,
+) -> Option<Duration> {
+    let number = |text: OsString| text.to_str()?.parse::<u64>().ok();
+    if pid.is_some_and(|pid| number(pid) != Some(own.into())) {
+        return None;
+    }
+    let time = number(time?).filter(|time| *time > 0 && *time < u64::MAX)?;
+    Some(Duration::from_micros(time))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
@@ -128,6 +143,26 @@ mod tests {
             extend_timeout(Duration::from_millis(1500)),
             "EXTEND_TIMEOUT_USEC=1500000"
         );
+    }
+
+    #[test]
+    fn the_watchdog_is_for_the_named_process() {
+        let ask = |time: Option<&str>, pid: Option<&str>| {
+            watchdog(time.map(OsString::from), pid.map(OsString::from), 7)
+        };
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(ask(Some("1000000"), None), second);
+        assert_eq!(ask(Some("1000000"), Some("7")), second);
+        for (time, pid) in [
+            (None, None),
+            (Some("1000000"), Some("8")),
+            (Some("1000000"), Some("")),
+            (Some("0"), None),
+            (Some("18446744073709551615"), None),
+            (Some("soon"), None),
+        ] {
+            assert_eq!(ask(time, pid), None);
+        }
     }
 
     proptest! {

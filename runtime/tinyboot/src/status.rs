@@ -217,6 +217,8 @@ pub struct App {
     pub status: Option<String>,
     /// How it ended the last time: `exited with status 3`, `killed by SIGSEGV`.
     pub last_exit: Option<String>,
+    /// How long was waited after that, in seconds: before it was started again, or before the machine is; 0 at first.
+    pub backoff: f64,
 }
 
 /// A shutdown that was asked for.

@@ -47,7 +47,7 @@ fn example() -> Value {
             "search": [{ "name": "example.org", "link": "eth0", "source": "routerAdvertisement" }]
         },
         "clock": { "synchronized": true, "source": "ntp 10.0.2.2", "offset": -0.012 },
-        "app": { "pid": 123, "starts": 1, "ready": true, "status": "boot number 7", "lastExit": null },
+        "app": { "pid": 123, "starts": 1, "ready": true, "status": "boot number 7", "lastExit": null, "backoff": 0.0 },
         "shutdown": null
     })
 }

@@ -4,12 +4,12 @@ use std::ffi::CString;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::net::ToSocketAddrs;
+use std::net::{TcpListener, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::{endings, http, network};
+use crate::{endings, http, network, notify, say};
 
 /// Runs one command line and returns what it has to say.
 pub fn run(line: &str) -> io::Result<String> {
@@ -18,6 +18,17 @@ pub fn run(line: &str) -> io::Result<String> {
         ["end", way] => endings::end(way),
         ["on-term", choice] => endings::on_termination(choice),
         ["orphans", count] => endings::orphans(number(count)?),
+        ["notify", message] => notify::send(message),
+        ["feed"] => notify::feed(),
+        ["starve"] => notify::starve(),
+        ["say", text @ ..] => {
+            say(&text.join(" "));
+            Ok(String::new())
+        }
+        ["flood", count] => {
+            (0..number(count)?).for_each(|line| say(&format!("line {line} {}", "x".repeat(80))));
+            Ok(String::new())
+        }
         ["processes"] => processes(),
         ["cat", path] => fs::read_to_string(path),
         ["ls", path] => list(Path::new(path)),
@@ -29,6 +40,7 @@ pub fn run(line: &str) -> io::Result<String> {
         ["mount-ro", kind, device, path] => mount(kind, device, path, libc::MS_RDONLY),
         ["umount", path] => umount(path),
         ["time"] => Ok(seconds()?.to_string()),
+        ["bind", port] => bind(number(port)?),
         ["addresses"] => network::addresses(),
         ["routes"] => network::routes(),
         ["resolve", name] => resolve(name),
@@ -67,6 +79,12 @@ fn count(path: &Path) -> io::Result<String> {
     let text = (before + 1).to_string();
     write(path, &text)?;
     Ok(text)
+}
+
+/// Listens on a TCP port for a moment.
+fn bind(port: u32) -> io::Result<String> {
+    let port = u16::try_from(port).map_err(io::Error::other)?;
+    TcpListener::bind(("0.0.0.0", port)).map(|_| String::new())
 }
 
 fn list(path: &Path) -> io::Result<String> {

@@ -7,6 +7,7 @@ mod commands;
 mod endings;
 mod http;
 mod network;
+mod notify;
 
 use std::io::Write;
 use std::net::TcpListener;

@@ -1,11 +1,14 @@
 //! The app: started when the machine is ready, watched, told to stop, and followed by what the settings say.
 
 mod links;
+mod liveness;
 mod notify;
 mod policy;
 mod process;
 mod ready;
+mod sandbox;
 mod short_boots;
+mod spawn;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +16,6 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tinyboot::status::{Action, Shutdown};
-use tokio::net::UnixDatagram;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -22,14 +24,13 @@ use crate::drivers::Progress;
 use crate::power::Request;
 use crate::settings::Settings;
 use crate::status::Board;
-use notify::Notice;
+use liveness::{Deadline, Failure, Liveness, Step};
+use notify::{Family, Listener, Notice};
 use policy::{GOOD_RUN, Next, Policy};
 use process::{Exit, Process};
 
 pub use process::any_left;
 
-/// How much later than the grace period an app can be killed that asks for more time.
-const LONGEST_EXTENSION: Duration = Duration::from_secs(300);
 const NOT_STARTED: &str = "the app cannot be started";
 /// How long the log waits for an app's last words when a process that it left behind keeps the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -69,23 +70,26 @@ pub async fn supervise(
         log::error!("app: the ends of processes go unnoticed: {error}");
         mpsc::unbounded_channel().1
     });
-    let socket = notify::open(Path::new(notify::SOCKET))
-        .inspect_err(|error| log::error!("app: {} cannot be opened: {error}", notify::SOCKET))
-        .ok();
     let mut supervisor = Supervisor {
         settings,
         board: board.clone(),
         persistent,
         requests,
         exits,
-        socket,
+        listener: None,
         process: None,
+        family: None,
+        liveness: None,
+        failure: None,
         stop: None,
     };
     supervisor
         .until_stop(ready::wait(settings, &board, drivers))
         .await;
     links::make(&settings.app.links);
+    if let Some(sandbox) = &settings.app.sandbox {
+        sandbox::prepare(sandbox);
+    }
     let mut policy = Policy::default();
     loop {
         // Also before it is started again: the medium may have been taken away.
@@ -106,8 +110,7 @@ pub async fn supervise(
 /// A shutdown that is under way.
 struct Stop {
     action: Action,
-    asked: Instant,
-    deadline: Instant,
+    deadline: Deadline,
 }
 
 struct Supervisor<'a> {
@@ -116,8 +119,13 @@ struct Supervisor<'a> {
     persistent: watch::Receiver<Option<PathBuf>>,
     requests: &'a mut mpsc::UnboundedReceiver<Request>,
     exits: mpsc::UnboundedReceiver<(Pid, Exit)>,
-    socket: Option<UnixDatagram>,
+    listener: Option<Listener>,
     process: Option<Process>,
+    /// Who may speak for the app that runs or ran last.
+    family: Option<Family>,
+    liveness: Option<Liveness>,
+    /// What the app that runs did not do.
+    failure: Option<Failure>,
     stop: Option<Stop>,
 }
 
@@ -131,12 +139,12 @@ enum Event {
 impl Supervisor<'_> {
     /// The next thing that happens, `time` at the latest. Cancelling it loses nothing.
     async fn event(&mut self, time: Option<Instant>) -> Event {
-        let mut datagram = [0; notify::LENGTH];
         tokio::select! {
             Some((pid, exit)) = self.exits.recv() => Event::Exit(pid, exit),
             Some(request) = self.requests.recv() => Event::Request(request),
-            Ok(length) = receive(self.socket.as_ref(), &mut datagram) => {
-                Event::Notices(notify::parse(datagram.get(..length).unwrap_or_default()))
+            Ok((sender, notices)) = heard(self.listener.as_ref()) => {
+                let counts = self.family.is_some_and(|family| family.has(sender));
+                Event::Notices(if counts { notices } else { Vec::new() })
             }
             () = sleep_until(time.unwrap_or_else(Instant::now)), if time.is_some() => Event::Time,
             else => std::future::pending().await,
@@ -158,7 +166,7 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Runs the app once: for how long, and the reason for what follows. Returns also when its time to stop is over.
+    /// Runs the app once: for how long it ran well, and the reason for what follows. Returns also when its time to stop is over.
     async fn run(&mut self) -> (Duration, String) {
         let begin = Instant::now();
         let Some(command) = process::command(&self.settings.app) else {
@@ -169,7 +177,10 @@ impl Supervisor<'_> {
         };
         let program = command.first().map_or("", String::as_str);
         self.board.write_now(Path::new(tinyboot::status::PATH));
-        let pid = match process::start(&command, &self.settings.app.environment) {
+        self.listener = Listener::open(Path::new(notify::SOCKET))
+            .inspect_err(|error| log::error!("app: {} cannot be opened: {error}", notify::SOCKET))
+            .ok();
+        let pid = match process::start(&command, &self.settings.app) {
             Ok(process) => {
                 let pid = process.pid;
                 log::info!("app: started {program} as process {pid}");
@@ -184,45 +195,106 @@ impl Supervisor<'_> {
                 return (Duration::ZERO, end);
             }
         };
+        self.family = Some(Family::of(pid));
         self.board.update(|status| {
             status.app.pid = Some(pid.as_raw());
             status.app.starts += 1;
             status.app.ready = false;
             status.app.status = None;
         });
+        self.liveness = Some(self.liveness());
+        self.failure = None;
         let mut good = Some(begin + GOOD_RUN);
         loop {
-            let deadline = self.stop.as_ref().map(|stop| stop.deadline);
-            match self.event(deadline.or(good)).await {
+            let starting = self.liveness.as_ref().is_some_and(Liveness::is_starting);
+            let stop = self.stop.as_ref().map(|stop| stop.deadline.at);
+            let alive = self.liveness.as_ref().and_then(Liveness::deadline);
+            let well = good.filter(|_| !starting && self.failure.is_none());
+            let next = stop.or([alive, well].into_iter().flatten().min());
+            match self.event(next).await {
                 Event::Exit(ended, exit) if ended == pid => {
-                    self.ended(exit).await;
-                    return (begin.elapsed(), exit.reason());
+                    let reason = self.ended(exit).await;
+                    // One that never said that it is ready did not run well, however long it took.
+                    let ran = if starting {
+                        Duration::ZERO
+                    } else {
+                        begin.elapsed()
+                    };
+                    return (ran, reason);
                 }
                 Event::Exit(..) => {}
                 Event::Notices(notices) => self.noticed(notices),
                 Event::Request(request) => self.asked(&request),
-                Event::Time if deadline.is_some() => {
-                    return (begin.elapsed(), String::new());
-                }
+                Event::Time if stop.is_some() => return (begin.elapsed(), String::new()),
                 Event::Time => {
-                    short_boots::forget(self.persistent.borrow().clone());
-                    good = None;
+                    let now = Instant::now();
+                    if well.is_some_and(|at| at <= now) {
+                        short_boots::forget(self.persistent.borrow().clone());
+                        good = None;
+                    }
+                    if let Some(reason) = self.check(pid, now) {
+                        return (Duration::ZERO, reason);
+                    }
                 }
             }
         }
     }
 
-    async fn ended(&mut self, exit: Exit) {
+    fn liveness(&self) -> Liveness {
+        let app = &self.settings.app;
+        let seconds = |count: u32| Duration::from_secs(count.into());
+        Liveness::new(
+            Instant::now(),
+            app.ready_timeout.map(seconds),
+            app.watchdog.map(seconds),
+            seconds(app.grace_period),
+        )
+    }
+
+    /// Deals with an app that does not say in time what it has to; a reason if it is waited for no longer.
+    fn check(&mut self, pid: Pid, now: Instant) -> Option<String> {
+        match self.liveness.as_mut()?.due(now)? {
+            Step::Fail(failure) => {
+                log::error!("app: it {failure}, and gets {}", failure.signal());
+                self.failure = Some(failure);
+                let _ = kill(pid, failure.signal());
+                None
+            }
+            Step::Kill => {
+                let grace = self.settings.app.grace_period;
+                log::error!("app: it did not end within {grace} s, and is killed");
+                let _ = kill(pid, Signal::SIGKILL);
+                None
+            }
+            Step::GiveUp => {
+                log::error!("app: process {pid} was killed and does not end");
+                self.process = None;
+                let end = self.failure.map_or_else(String::new, |f| f.to_string());
+                self.board.update(|status| {
+                    status.app.pid = None;
+                    status.app.last_exit = Some(end.clone());
+                });
+                Some(format!("the app {end}"))
+            }
+        }
+    }
+
+    /// Takes note of the app's end; its reason.
+    async fn ended(&mut self, exit: Exit) -> String {
         if let Some(process) = self.process.take() {
             // Its last lines come before the line that says how it ended.
             let _ = timeout(LAST_WORDS, process.output).await;
         }
         log::info!("app: {exit}");
+        self.liveness = None;
+        let why = self.failure.take().map(|failure| format!(": it {failure}"));
+        let why = why.unwrap_or_default();
         self.board.update(|status| {
             status.app.pid = None;
             status.app.ready = false;
-            status.app.last_exit = Some(exit.to_string());
+            status.app.last_exit = Some(format!("{exit}{why}"));
         });
+        format!("{}{why}", exit.reason())
     }
 
     /// Does what follows when the app ended by itself.
@@ -234,7 +306,11 @@ impl Supervisor<'_> {
         } else {
             1
         };
-        match policy.next(on_exit, ran, short_boots) {
+        let next = policy.next(on_exit, ran, short_boots);
+        let (Next::Restart(pause) | Next::Stop(_, pause)) = next;
+        self.board
+            .update(|status| status.app.backoff = pause.as_secs_f64());
+        match next {
             Next::Restart(pause) => {
                 // What it left behind would hold its ports and files.
                 let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
@@ -258,27 +334,27 @@ impl Supervisor<'_> {
     }
 
     fn noticed(&mut self, notices: Vec<Notice>) {
+        let now = Instant::now();
         for notice in notices {
+            if let Some(liveness) = &mut self.liveness {
+                liveness.hear(now, &notice);
+            }
             match notice {
                 Notice::Ready => self.board.update(|status| status.app.ready = true),
-                Notice::Stopping => self.board.update(|status| status.app.ready = false),
+                Notice::Reloading | Notice::Stopping => {
+                    self.board.update(|status| status.app.ready = false);
+                }
                 Notice::Status(text) => self.board.update(|status| status.app.status = Some(text)),
-                Notice::ExtendTimeout(time) => self.extend(time),
+                Notice::ExtendTimeout(time) => self.extend(now, time),
+                Notice::Watchdog | Notice::WatchdogTrigger | Notice::WatchdogTime(_) => {}
             }
         }
     }
 
-    fn extend(&mut self, time: Duration) {
+    fn extend(&mut self, now: Instant, time: Duration) {
         let Some(stop) = &mut self.stop else { return };
-        let grace = Duration::from_secs(self.settings.app.grace_period.into());
-        let latest = stop.asked + grace + LONGEST_EXTENSION;
-        let wanted = Instant::now()
-            .checked_add(time)
-            .unwrap_or(latest)
-            .min(latest);
-        if wanted > stop.deadline {
-            stop.deadline = wanted;
-            let deadline = since_boot_at(wanted);
+        if stop.deadline.extend(now, time) {
+            let deadline = since_boot_at(stop.deadline.at);
             self.board.update(|status| {
                 if let Some(shutdown) = &mut status.shutdown {
                     shutdown.deadline = deadline;
@@ -309,6 +385,7 @@ impl Supervisor<'_> {
                 if stop.action != request.action {
                     let left = stop
                         .deadline
+                        .at
                         .saturating_duration_since(Instant::now())
                         .as_secs();
                     log::info!(
@@ -330,17 +407,13 @@ impl Supervisor<'_> {
 
     fn begin(&mut self, action: Action, reason: &str, addition: &str) {
         log::info!("shutdown: {reason}: {}{addition}", doing(action));
-        let asked = Instant::now();
-        let deadline = asked + Duration::from_secs(self.settings.app.grace_period.into());
-        self.stop = Some(Stop {
-            action,
-            asked,
-            deadline,
-        });
+        let grace = Duration::from_secs(self.settings.app.grace_period.into());
+        let deadline = Deadline::new(Instant::now(), grace);
+        self.stop = Some(Stop { action, deadline });
         let shutdown = Shutdown {
             action,
             reason: reason.to_owned(),
-            deadline: since_boot_at(deadline),
+            deadline: since_boot_at(deadline.at),
         };
         self.board.update(|status| status.shutdown = Some(shutdown));
     }
@@ -354,7 +427,7 @@ impl Supervisor<'_> {
             let deadline = self
                 .stop
                 .as_ref()
-                .map_or_else(Instant::now, |stop| stop.deadline);
+                .map_or_else(Instant::now, |stop| stop.deadline.at);
             match self.event(Some(deadline)).await {
                 Event::Request(request) => self.asked(&request),
                 Event::Notices(notices) => self.noticed(notices),
@@ -373,9 +446,9 @@ impl Supervisor<'_> {
     }
 }
 
-async fn receive(socket: Option<&UnixDatagram>, datagram: &mut [u8]) -> std::io::Result<usize> {
-    match socket {
-        Some(socket) => socket.recv(datagram).await,
+async fn heard(listener: Option<&Listener>) -> std::io::Result<(Pid, Vec<Notice>)> {
+    match listener {
+        Some(listener) => listener.next().await,
         None => std::future::pending().await,
     }
 }

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::io::AsyncReadExt;
@@ -20,15 +16,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::notify;
+use super::{notify, sandbox, spawn};
 use crate::console;
 use crate::settings;
 
 /// Where the image keeps the app's executable.
 const DIRECTORY: &str = "/app";
-
-/// How many files the app can have open if it wants to.
-const OPEN_FILES: u64 = 524_288;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,50 +87,47 @@ fn program(app: &settings::App) -> Option<Vec<String>> {
 ///
 /// # Errors
 ///
-/// What fork(2) or execve(2) said.
-pub fn start(command: &[String], environment: &BTreeMap<String, String>) -> io::Result<Process> {
-    let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+/// What could not be done before or in the new process.
+pub fn start(command: &[String], app: &settings::App) -> Result<Process, spawn::Error> {
     // One pipe for both, so that their lines stay in order.
     let (reader, writer) = io::pipe()?;
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .env("PATH", DIRECTORY)
-        .env("HOME", "/")
-        .env("TINYBOOT", "1")
-        .env("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
-        .env("NOTIFY_SOCKET", notify::SOCKET)
-        .envs(environment)
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer);
-    // SAFETY: between fork and exec only system calls are made (setsid, setrlimit, open, write, close), nothing that takes
-    // a lock or memory.
-    unsafe { command.pre_exec(in_the_child) };
-    let child = command.spawn()?;
-    // The pipe's writing end lives in `command`: as long as it is open the output never ends.
-    drop(command);
+    let child = spawn::spawn(
+        command,
+        environment(app),
+        app.sandbox.clone(),
+        writer.into(),
+    )?;
     let output = tokio::spawn(log_output(pipe::Receiver::from_owned_fd(OwnedFd::from(
         reader,
     ))?));
-    Ok(Process {
-        pid: Pid::from_raw(child.id().cast_signed()),
-        output,
-    })
+    Ok(Process { pid: child, output })
 }
 
-fn in_the_child() -> io::Result<()> {
-    nix::unistd::setsid()?;
-    // The kernel gives PID 1 a hard limit of 4096 files, too few for a server that has the machine to itself. The soft
-    // limit stays: select(2) cannot work with higher numbers, and who can asks for more.
-    setrlimit(Resource::RLIMIT_NOFILE, 1024, OPEN_FILES)?;
-    // The kernel never kills PID 1 for want of memory; among all others the app and what it starts come first.
-    if let Ok(mut file) = File::options().write(true).open("/proc/self/oom_score_adj") {
-        let _ = file.write_all(b"500");
+/// The contract's variables and the settings'.
+fn environment(app: &settings::App) -> BTreeMap<String, String> {
+    let (user, home) = match &app.sandbox {
+        Some(sandbox) if sandbox.user != 0 => (sandbox::NAME, sandbox::HOME),
+        _ => ("root", "/"),
+    };
+    let mut all = BTreeMap::from(
+        [
+            ("PATH", DIRECTORY),
+            ("HOME", home),
+            ("USER", user),
+            ("LOGNAME", user),
+            ("TINYBOOT", "1"),
+            ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
+            ("NOTIFY_SOCKET", notify::SOCKET),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    if let Some(seconds) = app.watchdog {
+        let microseconds = u64::from(seconds) * 1_000_000;
+        all.insert("WATCHDOG_USEC".into(), microseconds.to_string());
+        all.insert("WATCHDOG_PID".into(), spawn::OWN_PID.into());
     }
-    Ok(())
+    all.extend(app.environment.clone());
+    all
 }
 
 async fn log_output(mut pipe: pipe::Receiver) {

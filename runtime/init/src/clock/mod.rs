@@ -13,6 +13,8 @@ mod sntp;
 #[cfg(test)]
 mod tests;
 
+pub use calendar::Date;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +27,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings;
 use crate::status::Board;
-use calendar::Date;
 use discipline::{Correction, Discipline};
 use kernel::{Kernel, Machine, seconds};
 use sntp::{Reject, Sample};

@@ -6,15 +6,20 @@ use std::time::Duration;
 /// How many bytes of input one console line shows at most; a longer line goes on in the next one.
 pub const LONGEST: usize = 1000;
 
-/// Makes the line `[   12.345678] source: text` of seconds since boot, ended by a line feed.
-///
-/// Control characters and bytes that are not UTF-8 become `\x1b`, others than ASCII `\u{9b}`; a tab stays a tab.
-pub fn render(since_boot: Duration, source: &str, text: &[u8]) -> Vec<u8> {
-    let mut line = format!(
-        "[{:5}.{:06}] {source}: ",
+/// Makes the line `[   12.345678] source: text` of seconds since boot, ended by a line feed, from [`escaped`] text.
+pub fn render(since_boot: Duration, source: &str, text: &str) -> Vec<u8> {
+    format!(
+        "[{:5}.{:06}] {source}: {text}\n",
         since_boot.as_secs(),
         since_boot.subsec_micros()
-    );
+    )
+    .into_bytes()
+}
+
+/// Text that is one line and does nothing to a terminal: control characters and bytes that are not UTF-8 become `\x1b`, others
+/// than ASCII `\u{9b}`; a tab stays a tab.
+pub fn escaped(text: &[u8]) -> String {
+    let mut line = String::with_capacity(text.len());
     for chunk in text.utf8_chunks() {
         for character in chunk.valid().chars() {
             match character {
@@ -33,8 +38,7 @@ pub fn render(since_boot: Duration, source: &str, text: &[u8]) -> Vec<u8> {
             .iter()
             .for_each(|byte| escape(&mut line, *byte));
     }
-    line.push('\n');
-    line.into_bytes()
+    line
 }
 
 fn escape(line: &mut String, byte: u8) {
@@ -99,7 +103,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn text(bytes: &[u8]) -> String {
-        String::from_utf8_lossy(&render(Duration::new(12, 345_678_901), "app", bytes)).into_owned()
+        String::from_utf8_lossy(&render(
+            Duration::new(12, 345_678_901),
+            "app",
+            &escaped(bytes),
+        ))
+        .into_owned()
     }
 
     #[test]
@@ -157,7 +166,7 @@ mod tests {
 
         #[test]
         fn a_rendered_line_is_one_line_of_text(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let line = render(Duration::ZERO, "app", &bytes);
+            let line = render(Duration::ZERO, "app", &escaped(&bytes));
             let line = String::from_utf8(line);
             prop_assert!(line.is_ok_and(|line| line.ends_with('\n') && line.trim_end_matches('\n').chars().all(|c| c == '\t' || !c.is_control())));
         }

@@ -1,17 +1,22 @@
-//! The machine's consoles: every line of init and of the app, on each of them.
+//! The machine's lines, those of init, of the app and of the kernel: on each console, in memory ([`ring`]), and to a syslog server
+//! ([`syslog`]) if there is one.
 //!
 //! A thread of its own writes, so that a slow serial line never holds up the event loop. The app waits for room, by way
 //! of its pipe; init does not wait: beyond [`OWN_LIMIT`] lines its own are counted and the number is told.
 //!
 //! The lines do not go through `/dev/kmsg`: the kernel limits its rate and cuts long lines.
 
+pub mod kernel;
+mod kmsg;
 mod line;
+mod ring;
+pub mod syslog;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, OnceLock};
@@ -23,8 +28,9 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use line::Splitter;
+use ring::Ring;
 
-/// How many lines of init wait for the consoles at most.
+/// How many lines of init and of the kernel wait for the consoles at most.
 const OWN_LIMIT: usize = 2000;
 /// How many lines of the app do; then the app waits.
 const APP_LIMIT: usize = 256;
@@ -32,6 +38,51 @@ const APP_LIMIT: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 static QUEUE: OnceLock<Queue> = OnceLock::new();
+/// Lines for the syslog server, also those from before anybody knows whether there is one.
+pub static REMOTE: syslog::Queue = syslog::Queue::new();
+
+/// Who says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Init.
+    Init,
+    /// The app.
+    App,
+    /// The kernel.
+    Kernel,
+    /// A process that writes into the kernel's log.
+    Kmsg,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Init => "tinyboot",
+            Self::App => "app",
+            Self::Kernel => "kernel",
+            Self::Kmsg => "kmsg",
+        }
+    }
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Time since boot.
+    pub at: Duration,
+    /// Who says it.
+    pub source: Source,
+    /// In syslog's numbers: 3 is an error, 4 a warning, 6 information.
+    pub severity: u8,
+    /// Without anything that a terminal would obey.
+    pub text: String,
+}
+
+impl Record {
+    fn rendered(&self) -> Vec<u8> {
+        line::render(self.at, self.source.name(), &self.text)
+    }
+}
 
 struct Queue {
     sender: Sender<Message>,
@@ -41,9 +92,11 @@ struct Queue {
 }
 
 enum Message {
-    Own(Vec<u8>),
+    /// A line of init or the kernel, and whether it is for the consoles too.
+    Own(Vec<u8>, bool),
     App(Vec<u8>, OwnedSemaphorePermit),
     Consoles(Vec<Console>),
+    Keep(PathBuf),
     Flush(Sender<()>),
 }
 
@@ -98,15 +151,44 @@ pub fn open_active() {
     }
 }
 
+/// Keeps the last lines in memory where the app can read them, those from before too. Needs `/run`.
+pub fn keep() {
+    if let Some(queue) = QUEUE.get() {
+        let _ = queue.sender.send(Message::Keep(ring::PATH.into()));
+    }
+}
+
 /// Writes one line of the app, when there is room. Cancelling the future loses the line.
 pub async fn app_line(text: &[u8]) {
     let Some(queue) = QUEUE.get() else { return };
     if let Ok(permit) = queue.room.clone().acquire_owned().await {
-        let _ = queue.sender.send(Message::App(
-            line::render(since_boot(), "app", text),
-            permit,
-        ));
+        let record = Record {
+            at: since_boot(),
+            source: Source::App,
+            severity: 6,
+            text: line::escaped(text),
+        };
+        REMOTE.push(&record);
+        let _ = queue.sender.send(Message::App(record.rendered(), permit));
     }
+}
+
+/// Tells a line of init or the kernel, on the consoles if it is `shown`. Beyond a limit lines are counted.
+fn tell(at: Duration, source: Source, severity: u8, text: &[u8], shown: bool) {
+    let record = Record {
+        at,
+        source,
+        severity,
+        text: line::escaped(text),
+    };
+    REMOTE.push(&record);
+    let Some(queue) = QUEUE.get() else { return };
+    if queue.own.fetch_add(1, Ordering::Relaxed) >= OWN_LIMIT {
+        queue.own.fetch_sub(1, Ordering::Relaxed);
+        queue.dropped.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    let _ = queue.sender.send(Message::Own(record.rendered(), shown));
 }
 
 /// Blocks until all that was logged is on the consoles, `limit` at most.
@@ -127,20 +209,16 @@ impl log::Log for Logger {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let Some(queue) = QUEUE.get().filter(|_| self.enabled(record.metadata())) else {
-            return;
-        };
-        if queue.own.fetch_add(1, Ordering::Relaxed) >= OWN_LIMIT {
-            queue.own.fetch_sub(1, Ordering::Relaxed);
-            queue.dropped.fetch_add(1, Ordering::Relaxed);
+        if !self.enabled(record.metadata()) {
             return;
         }
+        let severity = match record.level() {
+            log::Level::Error => 3,
+            log::Level::Warn => 4,
+            _ => 6,
+        };
         let text = record.args().to_string();
-        let _ = queue.sender.send(Message::Own(line::render(
-            since_boot(),
-            "tinyboot",
-            text.as_bytes(),
-        )));
+        tell(since_boot(), Source::Init, severity, text.as_bytes(), true);
     }
 
     fn flush(&self) {}
@@ -152,24 +230,31 @@ fn write_all(
     own: &AtomicUsize,
     dropped: &AtomicUsize,
 ) {
+    let mut ring = Ring::default();
     while let Ok(message) = receiver.recv() {
         match message {
-            Message::Own(text) => {
-                consoles.iter_mut().for_each(|console| console.write(&text));
+            Message::Own(text, shown) => {
+                ring.push(&text);
+                if shown {
+                    consoles.iter_mut().for_each(|console| console.write(&text));
+                }
                 own.fetch_sub(1, Ordering::Relaxed);
                 let lost = dropped.swap(0, Ordering::Relaxed);
                 if lost > 0 {
                     let text = format!(
-                        "console: {lost} lines of init were lost, the consoles are too slow"
+                        "console: {lost} lines of init and the kernel were lost, the consoles are too slow"
                     );
-                    let text = line::render(since_boot(), "tinyboot", text.as_bytes());
+                    let text = line::render(since_boot(), "tinyboot", &text);
+                    ring.push(&text);
                     consoles.iter_mut().for_each(|console| console.write(&text));
                 }
             }
             Message::App(text, room) => {
+                ring.push(&text);
                 consoles.iter_mut().for_each(|console| console.write(&text));
                 drop(room);
             }
+            Message::Keep(path) => ring.keep(path),
             Message::Consoles(opened) => consoles = opened,
             Message::Flush(done) => {
                 let _ = done.send(());
@@ -212,7 +297,7 @@ impl Console {
                 self.lost
             );
             self.lost = 0;
-            self.put(&line::render(since_boot(), "tinyboot", text.as_bytes()));
+            self.put(&line::render(since_boot(), "tinyboot", &text));
         }
         self.put(text);
     }

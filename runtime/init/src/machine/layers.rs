@@ -137,6 +137,7 @@ fn fixed(settings: &Settings) -> impl PartialEq {
         settings.volume_id.clone(),
         settings.app.command.clone(),
         settings.app.links.clone(),
+        settings.app.sandbox.clone(),
         settings.storage.closure.clone(),
         settings.clock.floor,
     )

@@ -33,8 +33,6 @@ pub const CREDENTIALS: &str = "/run/credentials";
 /// All structures of SMBIOS, as the firmware has them in memory.
 const SMBIOS: &str = "/sys/firmware/dmi/tables/DMI";
 const COMMAND_LINE: &str = "/proc/cmdline";
-/// Who runs the app: root.
-const APP_USER: u32 = 0;
 /// What credentials begin with that are settings.
 const PREFIX: &str = "tinyboot.";
 /// How much is read from one source at most, and how large all credentials together may be.
@@ -141,8 +139,13 @@ impl Machine {
         if self.credentials.is_empty() {
             return settings;
         }
+        let user = settings
+            .app
+            .sandbox
+            .as_ref()
+            .map_or(0, |sandbox| sandbox.user);
         match store::mount(directory).and_then(|()| {
-            store::write(directory, &self.credentials, APP_USER)?;
+            store::write(directory, &self.credentials, user)?;
             store::close(directory)
         }) {
             Ok(()) => {

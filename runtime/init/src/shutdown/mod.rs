@@ -178,6 +178,7 @@ pub fn leave(action: Action) -> ! {
         Action::Reboot => ("reboot", RebootMode::RB_AUTOBOOT),
     };
     log::info!("shutdown: {text}");
+    console::kernel::give_back();
     console::flush(FLUSH);
     let Err(error) = reboot(mode);
     log::error!("shutdown: {text} failed: {}", error.desc());

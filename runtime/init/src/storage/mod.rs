@@ -15,6 +15,7 @@ mod closure;
 mod gpt;
 mod grow;
 mod image;
+mod owner;
 mod probe;
 mod sysfs;
 
@@ -52,6 +53,8 @@ pub struct Surroundings {
     pub drivers: watch::Receiver<Progress>,
     /// Told where `/persistent` is as long as it can be written.
     pub persistent: watch::Sender<Option<PathBuf>>,
+    /// The group that may write to `/persistent`, if not root alone.
+    pub group: Option<u32>,
 }
 
 /// Finds and mounts storage until `stop` is cancelled. What is mounted then stays so.
@@ -70,6 +73,7 @@ pub async fn run(
         mut uevents,
         mut drivers,
         persistent,
+        group,
     } = surroundings;
     let mut storage = Storage {
         volume_id,
@@ -86,6 +90,7 @@ pub async fn run(
         phase: Phase::Collecting,
         moved: Instant::now(),
         grow: settings.grow,
+        group,
     };
     let deadline = Instant::now() + Duration::from_secs(settings.deadline.into());
     storage.mount_image();
@@ -181,6 +186,8 @@ struct Storage {
     moved: Instant,
     /// Whether `/persistent` is to fill its disk.
     grow: bool,
+    /// The group that may write to `/persistent`, if not root alone.
+    group: Option<u32>,
 }
 
 impl Storage {
@@ -446,12 +453,15 @@ impl Storage {
         };
         self.mentioned.insert(name.clone());
         self.put(place, Slot::Mounting(name.clone()), None);
-        let (reports, may_grow) = (self.reports.clone(), self.grow);
+        let (reports, may_grow, group) = (self.reports.clone(), self.grow, self.group);
         let closure = self.closure.clone().filter(|_| place == Place::Iso);
         tokio::task::spawn_blocking(move || {
             let result = mount(place, &name, kind, closure.as_deref());
             if place == Place::Persistent && matches!(result, Ok(false)) {
                 grow::fill_disk(&name, kind, place.path(), may_grow);
+                if let Some(group) = group {
+                    owner::hand_over(place.path(), group);
+                }
             }
             let _ = reports.send(Report::Mounted {
                 place,

@@ -23,6 +23,7 @@ impl Init {
     pub(crate) fn paths(&self) -> Paths {
         Paths {
             status: Some(self.directory.path().join("status.json")),
+            log: Some(self.directory.path().join("log")),
             notify: None,
         }
     }

@@ -213,24 +213,44 @@ async fn an_ordinary_machine_has_everything_and_no_storage() {
 }
 
 #[tokio::test]
+async fn the_log_is_both_files_the_older_one_first() {
+    let init = Init::new();
+    init.publish(&Status::default());
+    let machine = Machine::start(&init.paths()).unwrap();
+    assert_eq!(machine.log().unwrap(), "");
+    let path = init.directory.path().join("log");
+    std::fs::write(&path, "two\nÿ").unwrap();
+    std::fs::write(path.with_extension("old"), "one\n").unwrap();
+    assert_eq!(machine.log().unwrap(), "one\ntwo\nÿ");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let error = machine.log().unwrap_err().to_string();
+    assert!(error.starts_with("What the machine says in "), "{error}");
+    let ordinary = Machine::start(&Paths::default()).unwrap();
+    assert_eq!(ordinary.log().unwrap(), "");
+}
+
+#[tokio::test]
 async fn init_hears_what_the_program_says() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
     let machine = Machine::start(&Paths {
-        status: None,
         notify: Some(path.into()),
+        ..Paths::default()
     })
     .unwrap();
     machine.notify_ready().unwrap();
     machine.notify_status("serving\non port 80").unwrap();
     machine.extend_timeout(Duration::from_secs(30)).unwrap();
+    machine.notify_watchdog().unwrap();
     machine.notify_stopping().unwrap();
     for expected in [
         "READY=1",
         "STATUS=serving on port 80",
         "EXTEND_TIMEOUT_USEC=30000000",
+        "WATCHDOG=1",
         "STOPPING=1",
     ] {
         let mut buffer = [0; 100];
@@ -251,7 +271,7 @@ fn program() {
         let status = env::var_os("TEST_STATUS").map(PathBuf::from);
         let machine = Machine::start(&Paths {
             status,
-            notify: None,
+            ..Paths::default()
         })
         .unwrap();
         println!("\nlistening");
