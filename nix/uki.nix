@@ -57,7 +57,9 @@ runCommand "${name}-uki"
       --output=$out/${name}.efi
     ${lib.optionalString (signing != null) ''
       # A signature tells its time: a fixed one, for the same bytes whenever it is made.
+      install -m 0644 $out/${name}.efi signed.efi
       TZ=UTC LD_PRELOAD=${libfaketime}/lib/libfaketime.so.1 FAKETIME="2026-01-01 00:00:00" \
-        sign-image --key ${signing.key} --certificate ${signing.certificate} $out/${name}.efi
+        sign-image --key ${signing.key} --certificate ${signing.certificate} signed.efi
+      cp --force signed.efi $out/${name}.efi
     ''}
   ''
