@@ -1,10 +1,19 @@
 # The image that `nix build .#iso` makes: its size, its page, what it counts on its disk, and how it stops.
-{ mkTest, image }:
+{
+  mkTest,
+  image,
+  stdenv,
+}:
 mkTest {
   name = "hello";
-  constants.ISO = image.isoFile;
+  constants = {
+    ISO = image.isoFile;
+    KERNEL = "${image.kernel}/${stdenv.hostPlatform.linux-kernel.target}";
+  };
   script = ''
-    t.assertLessEqual(os.path.getsize(ISO), 6_000_000, "the image has outgrown its limit")
+    # Little more than they have: what takes more is to be decided, not to happen. docs/size.md tells of what was tried.
+    t.assertLessEqual(os.path.getsize(ISO), 5_600_000, "the image has outgrown its limit")
+    t.assertLessEqual(os.path.getsize(KERNEL), 3_100_000, "the kernel has outgrown its limit")
 
     disk = btrfs("disk", "tinyboot")
     port = free_port()
