@@ -44,7 +44,7 @@ mkTest {
                 firmware=firmware,
                 memory=512,
                 nics=[network],
-                nic_device="virtio-net-pci",
+                nic_device="virtio-net-pci" if firmware == "bios" else "virtio-net-pci,romfile=",
             )
             machine.start()
             machine.wait(r"tinyboot: storage: /iso is iso9660 on /dev/loop0, read-only", BOOT)

@@ -161,7 +161,7 @@ fn bound(kept: u64) -> nix::Result<()> {
         match prctl(libc::PR_CAPBSET_DROP, number, 0) {
             // The kernel has no such capability.
             Err(Errno::EINVAL) => return Ok(()),
-            other => other?,
+            other => drop(other?),
         }
     }
     Ok(())
@@ -187,11 +187,11 @@ fn become_user(user: u32) -> nix::Result<()> {
 
 /// Makes `kept` the capabilities that this process has and that outlive an execve(2), also that of a user's process.
 fn set_capabilities(kept: u64) -> nix::Result<()> {
-    // The kernel keeps what it knows; capset(2) wants no more than that.
-    let known = (0..=MOST_CAPABILITIES)
-        .take_while(|number| prctl(libc::PR_CAPBSET_READ, *number, 0).is_ok())
+    // capset(2) wants no more than what the kernel knows and this process can have.
+    let possible = (0..=MOST_CAPABILITIES)
+        .filter(|number| prctl(libc::PR_CAPBSET_READ, *number, 0) == Ok(1))
         .fold(0, |set, number| set | 1_u64 << number);
-    let kept = kept & known;
+    let kept = kept & possible;
     // linux/capability.h: version 3 of the header, then 32 bits each of effective, permitted and inheritable, twice.
     let header = [0x2008_0522_u32, 0];
     let (low, high) = (kept as u32, (kept >> 32) as u32);
@@ -208,10 +208,10 @@ fn set_capabilities(kept: u64) -> nix::Result<()> {
     Ok(())
 }
 
-fn prctl(option: c_int, first: c_ulong, second: c_ulong) -> nix::Result<()> {
+fn prctl(option: c_int, first: c_ulong, second: c_ulong) -> nix::Result<c_int> {
     let none: c_ulong = 0;
     // SAFETY: only options whose arguments are numbers are used here.
-    Errno::result(unsafe { libc::prctl(option, first, second, none, none) }).map(drop)
+    Errno::result(unsafe { libc::prctl(option, first, second, none, none) })
 }
 
 #[cfg(test)]
@@ -231,10 +231,12 @@ mod tests {
         // SAFETY: as in world.rs of the network's tests; the tests' process does not depend on a lock here.
         unsafe {
             command.pre_exec(move || {
-                unshare(CloneFlags::CLONE_NEWUSER)?;
-                fs::write("/proc/self/setgroups", "deny")?;
-                fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
-                fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+                if unshare(CloneFlags::CLONE_NEWNS).is_err() {
+                    unshare(CloneFlags::CLONE_NEWUSER)?;
+                    fs::write("/proc/self/setgroups", "deny")?;
+                    fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
+                    fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
+                }
                 enter_sandbox(&sandbox).map_err(|(step, cause)| {
                     io::Error::from_raw_os_error(cause as i32 + step as i32 * 1000)
                 })
