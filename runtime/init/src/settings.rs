@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::console::syslog::Target;
+
 pub use sandbox::Sandbox;
 #[cfg(test)]
 pub use sandbox::{Capabilities, Limits};
@@ -222,6 +224,13 @@ impl Settings {
             .find(|seconds| !(1..=86400).contains(seconds))
         {
             return Some(format!("{wrong} is no number of seconds from 1 to 86400"));
+        }
+        if let Some(text) = &self.log.syslog
+            && Target::parse(text).is_none()
+        {
+            return Some(format!(
+                "\"{text}\" is neither udp://host:port nor tcp://host:port"
+            ));
         }
         let name = self.network.host_name.as_deref()?;
         let is_name = (1..=63).contains(&name.len())

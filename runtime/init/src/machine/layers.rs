@@ -264,6 +264,16 @@ mod tests {
                 "app.command: it is a matter of the image",
             ),
             (
+                "app.sandbox",
+                "null",
+                "app.sandbox: it is a matter of the image",
+            ),
+            (
+                "log.syslog",
+                "example.org",
+                "log.syslog: \"example.org\" is neither udp://host:port nor tcp://host:port",
+            ),
+            (
                 "app.links./bin/sh",
                 "/x",
                 "app.links./bin/sh: it is a matter of the image",
