@@ -48,6 +48,13 @@ let
     reproducible = self.callPackage ./reproducible.nix { tinyboot = self; };
     vmTests = self.callPackage ../vm-tests { };
 
+    # The names of the example image's forms, but for what is no file of it.
+    forms = lib.attrNames (
+      removeAttrs (lib.filterAttrs (_: lib.isDerivation) self.image) [
+        "kernel"
+        "vm"
+      ]
+    );
     image = self.mkImage {
       name = "hello";
       app = self.hello;

@@ -3,21 +3,12 @@
   lib,
   runCommand,
   image,
+  forms,
 }:
 runCommand "hashes" { meta.description = "Hashes of the example image's files"; } (
   "mkdir $out\n"
-  +
-    lib.concatMapStrings
-      (form: ''
-        (cd ${image.${form}} && find . -type f -printf '%P\0' | sort --zero-terminated | xargs --null sha256sum) |
-          sed 's,  ,  ${form}/,' >> $out/SHA256SUMS
-      '')
-      [
-        "iso"
-        "uki"
-        "netboot"
-        "disk"
-        "containerDisk"
-        "sbom"
-      ]
+  + lib.concatMapStrings (form: ''
+    (cd ${image.${form}} && find . -type f -printf '%P\0' | sort --zero-terminated | xargs --null sha256sum) |
+      sed 's,  ,  ${form}/,' >> $out/SHA256SUMS
+  '') forms
 )

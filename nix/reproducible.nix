@@ -54,13 +54,6 @@ let
       preUnpack = circumstances;
     });
 
-  # The example image's forms, but for what is no file of it.
-  forms = lib.attrNames (
-    removeAttrs (lib.filterAttrs (_: lib.isDerivation) tinyboot.image) [
-      "kernel"
-      "vm"
-    ]
-  );
   formsOf = scope: scope.image // { inherit (scope) init hello; };
   # What others are made of comes first, so that the first difference is the cause and no consequence.
   parts = lib.unique (
@@ -73,7 +66,7 @@ let
       "payload"
       "disk"
     ]
-    ++ forms
+    ++ tinyboot.forms
   );
 in
 {

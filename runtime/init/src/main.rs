@@ -97,12 +97,7 @@ async fn live(
         uevents: uevents.subscribe(),
         drivers: drivers.clone(),
         persistent: persistent.clone(),
-        group: settings
-            .app
-            .sandbox
-            .as_ref()
-            .map(|sandbox| sandbox.user)
-            .filter(|user| *user != 0),
+        group: Some(settings.app.user()).filter(|user| *user != 0),
     };
     let storage = storage::run(
         settings.storage.clone(),

@@ -64,6 +64,13 @@ pub struct App {
     pub sandbox: Option<Sandbox>,
 }
 
+impl App {
+    /// The user and group as which it runs; 0 is root.
+    pub fn user(&self) -> u32 {
+        self.sandbox.as_ref().map_or(0, |sandbox| sandbox.user)
+    }
+}
+
 impl Default for App {
     fn default() -> Self {
         Self {

@@ -105,9 +105,9 @@ pub fn start(command: &[String], app: &settings::App) -> Result<Process, spawn::
 
 /// The contract's variables and the settings'.
 fn environment(app: &settings::App) -> BTreeMap<String, String> {
-    let (user, home) = match &app.sandbox {
-        Some(sandbox) if sandbox.user != 0 => (sandbox::NAME, sandbox::HOME),
-        _ => ("root", "/"),
+    let (user, home) = match app.user() {
+        0 => ("root", "/"),
+        _ => (sandbox::NAME, sandbox::HOME),
     };
     let mut all = BTreeMap::from(
         [

@@ -21,7 +21,7 @@ fn without_quote(text: &str) -> &str {
 }
 
 /// The line's parts between spaces that are not quoted.
-fn parameters(line: &str) -> impl Iterator<Item = &str> {
+pub fn parameters(line: &str) -> impl Iterator<Item = &str> {
     let mut quoted = false;
     line.split(move |character: char| {
         quoted ^= character == '"';

@@ -10,7 +10,7 @@
 //! The later one in this list wins, since it is the nearer one to this boot. What is wrong is told in one sentence and
 //! left out, and what was there before it stays.
 
-mod cmdline;
+pub mod cmdline;
 mod credential;
 mod fw_cfg;
 mod layers;
@@ -139,13 +139,8 @@ impl Machine {
         if self.credentials.is_empty() {
             return settings;
         }
-        let user = settings
-            .app
-            .sandbox
-            .as_ref()
-            .map_or(0, |sandbox| sandbox.user);
         match store::mount(directory).and_then(|()| {
-            store::write(directory, &self.credentials, user)?;
+            store::write(directory, &self.credentials, settings.app.user())?;
             store::close(directory)
         }) {
             Ok(()) => {

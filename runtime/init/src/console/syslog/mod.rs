@@ -134,10 +134,9 @@ pub async fn start(settings: settings::Log, name: String, board: Board, stop: Ca
         );
         return REMOTE.close();
     };
-    // Until then every server is out of reach, which is nothing to complain about. Who has an address by other means than DHCP
-    // waits as long as it takes to be sure.
+    // Until then every server is out of reach, which is nothing to complain about.
     let mut status = board.subscribe();
-    let has_network = status.wait_for(|status| status.links.iter().any(|l| l.lease.is_some()));
+    let has_network = status.wait_for(|status| status.links.iter().any(|link| link.configured));
     tokio::select! {
         _ = timeout(PATIENCE, has_network) => {}
         () = stop.cancelled() => {}

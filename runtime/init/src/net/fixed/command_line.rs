@@ -8,6 +8,7 @@ use tinyboot::status::Source;
 use super::super::dhcp::{is_host, prefix_of, prefix_of_class};
 use super::super::names::name;
 use super::Fixed;
+use crate::machine::cmdline::parameters;
 
 /// What one `ip=` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,10 +47,8 @@ const LONGEST_DEVICE: usize = 15;
 
 /// Every `ip=` of a kernel command line. What stands after ` -- ` is not the kernel's.
 pub fn parse(command_line: &str) -> Vec<Result<Parameter, Error>> {
-    let words = command_line
-        .split_ascii_whitespace()
-        .take_while(|word| *word != "--");
-    words
+    parameters(command_line)
+        .take_while(|word| *word != "--")
         .filter_map(|word| word.strip_prefix("ip="))
         .map(one)
         .collect()

@@ -97,7 +97,7 @@ impl Fixed {
 fn is_host(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(it) => super::dhcp::is_host(*it),
-        IpAddr::V6(it) => !it.is_unspecified() && !it.is_loopback() && !it.is_multicast(),
+        IpAddr::V6(it) => super::ipv6::options::is_host(it),
     }
 }
 

@@ -110,7 +110,8 @@ fn dns(kind: u8, value: &[u8]) -> Option<(Option<Duration>, Content)> {
     Some((lifetime, content))
 }
 
-fn is_host(address: &Ipv6Addr) -> bool {
+/// True for an address that a host can have.
+pub fn is_host(address: &Ipv6Addr) -> bool {
     !address.is_unspecified() && !address.is_loopback() && !address.is_multicast()
 }
 
