@@ -1,0 +1,165 @@
+//! PID 1 of a machine that is one program. The boot, in order:
+//!
+//! 1. [`console`]: every line of init and of the app goes to each console of the machine.
+//! 2. [`mounts`]: the pseudo file systems, and the empty places for what storage brings. Then watchdogs are armed.
+//! 3. [`settings`]: what the image asks for, and what this [`machine`] is told besides. The clock is never before the image's floor from here on.
+//! 4. [`drivers`]: modules for the devices that are there and for those that come.
+//! 5. At the same time: [`storage`], each link ([`net`]), the [`clock`], who may stop the machine ([`power`]), and what the
+//!    hypervisor asks ([`agent`]).
+//! 6. [`app`]: started when storage and links have settled, told to stop when somebody asks.
+//! 7. [`shutdown`]: kill, sync, unmount, power off or reboot.
+//!
+//! A step that fails is logged and the boot goes on. A fault of init itself is logged, and the machine restarts.
+
+mod agent;
+mod app;
+mod clock;
+mod console;
+mod drivers;
+mod machine;
+mod mounts;
+mod net;
+mod power;
+mod settings;
+mod shutdown;
+mod status;
+mod storage;
+mod uevent;
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use power::watchdog::Armed;
+use settings::Settings;
+use status::Board;
+use tinyboot::status::{Action, Status};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// What `/init` does: the boot as PID 1, and as another process what the kernel asks modprobe for.
+pub fn main() -> ExitCode {
+    if std::process::id() != 1 {
+        if let Some(code) = drivers::as_helper(std::env::args().skip(1)) {
+            return code;
+        }
+        let _ = writeln!(
+            io::stderr(),
+            "tinyboot-init is PID 1 of a tinyboot image and does nothing as another process."
+        );
+        return ExitCode::FAILURE;
+    }
+    std::panic::set_hook(Box::new(shutdown::panicked));
+    let Err(error) = boot();
+    log::error!("init cannot run: {error}");
+    shutdown::leave(Action::Reboot)
+}
+
+fn boot() -> io::Result<Infallible> {
+    console::start()?;
+    mounts::pseudo();
+    let watchdogs = power::watchdog::arm();
+    console::open_active();
+    console::keep();
+    let (settings, value) = settings::load(Path::new(settings::PATH));
+    let settings = machine::customise(settings, value);
+    let source = clock::floor(&settings.clock, None);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(live(settings, source, watchdogs))
+}
+
+async fn live(
+    settings: Settings,
+    time_source: &str,
+    watchdogs: Vec<Armed>,
+) -> io::Result<Infallible> {
+    let stop = CancellationToken::new();
+    let mut status = Status {
+        name: settings.name.clone(),
+        ..Status::default()
+    };
+    status.clock.source = time_source.into();
+    let board = Board::new(status);
+    let uevents = uevent::Hub::new();
+    tokio::spawn(power::watchdog::run(watchdogs, uevents.subscribe()));
+    tokio::spawn(console::kernel::run());
+    match uevent::socket() {
+        Ok(socket) => drop(tokio::spawn(uevents.clone().run(socket, stop.clone()))),
+        Err(error) => log::error!("drivers: devices that come later go unnoticed: {error}"),
+    }
+    let drivers = drivers::start(uevents.subscribe(), stop.clone());
+
+    let (persistent, persistent_path) = watch::channel(None);
+    let surroundings = storage::Surroundings {
+        board: board.clone(),
+        uevents: uevents.subscribe(),
+        drivers: drivers.clone(),
+        persistent: persistent.clone(),
+        group: Some(settings.app.user()).filter(|user| *user != 0),
+    };
+    let storage = storage::run(
+        settings.storage.clone(),
+        settings.volume_id.clone(),
+        surroundings,
+        stop.clone(),
+    );
+    let net = net::run(
+        settings.network.clone(),
+        settings.name.clone(),
+        board.clone(),
+        persistent_path.clone(),
+        stop.clone(),
+    );
+    let clock = clock::run(
+        settings.clock.clone(),
+        board.clone(),
+        persistent_path.clone(),
+        stop.clone(),
+    );
+    let syslog = console::syslog::start(
+        settings.log.clone(),
+        settings.name.clone(),
+        board.clone(),
+        stop.clone(),
+    );
+    let publisher = board.clone();
+    let publisher_stop = stop.clone();
+    let (asking, mut requests) = mpsc::unbounded_channel();
+    power::start(&uevents, asking.clone());
+    let mut tasks = vec![
+        tokio::spawn(async move {
+            publisher
+                .publish(Path::new(tinyboot::status::PATH), publisher_stop)
+                .await
+        }),
+        tokio::spawn(storage),
+        tokio::spawn(async move {
+            if let Err(error) = net.await {
+                log::error!("net: {error}");
+            }
+        }),
+        tokio::spawn(clock),
+        tokio::spawn(syslog),
+    ];
+    if settings.control.agent {
+        let surroundings = agent::Surroundings {
+            board: board.clone(),
+            uevents: uevents.subscribe(),
+            requests: asking,
+            persistent,
+            clock: settings.clock.clone(),
+        };
+        tasks.push(tokio::spawn(agent::run(surroundings, stop.clone())));
+    }
+
+    let surroundings = app::Surroundings {
+        board,
+        drivers,
+        persistent: persistent_path,
+    };
+    let ending = app::supervise(&settings, surroundings, &mut requests).await;
+    shutdown::run(ending, &mut requests, || stop.cancel(), tasks).await
+}
