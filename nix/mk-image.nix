@@ -148,7 +148,12 @@ let
         else
           null;
     };
-    inherit (userSettings) network control log;
+    inherit (userSettings)
+      network
+      control
+      log
+      drivers
+      ;
     storage =
       userSettings.storage
       // lib.optionalAttrs isOnMedium {

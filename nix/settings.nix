@@ -294,6 +294,12 @@ let
       example = 2;
       description = "How many seconds pass at most between two messages to DHCP servers that do not answer.";
     };
+    drivers.hotPlug = {
+      type = types.bool;
+      default = false;
+      example = true;
+      description = "Whether modules can be loaded after the app's start too, for a device that comes then and has a driver in the image that no other device has asked for. Without it the kernel takes no module from then on. What is built in, virtio's devices above all, needs no module and can always be plugged in.";
+    };
     storage.deadline = {
       type = types.seconds;
       default = 5;

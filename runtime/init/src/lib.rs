@@ -1,7 +1,8 @@
 //! PID 1 of a machine that is one program. The boot, in order:
 //!
 //! 1. [`console`]: every line of init and of the app goes to each console of the machine.
-//! 2. [`mounts`]: the pseudo file systems, and the empty places for what storage brings. Then watchdogs are armed.
+//! 2. [`mounts`]: the pseudo file systems, and the empty places for what storage brings. Then watchdogs are armed, and
+//!    [`hardening`] sets the kernel's switches.
 //! 3. [`settings`]: what the image asks for, and what this [`machine`] is told besides. The clock is never before the image's floor from here on.
 //! 4. [`drivers`]: modules for the devices that are there and for those that come.
 //! 5. At the same time: [`storage`], each link ([`net`]), the [`clock`], who may stop the machine ([`power`]), and what the
@@ -16,6 +17,7 @@ mod app;
 mod clock;
 mod console;
 mod drivers;
+mod hardening;
 mod machine;
 mod mounts;
 mod net;
@@ -60,6 +62,7 @@ fn boot() -> io::Result<Infallible> {
     console::start()?;
     mounts::pseudo();
     let watchdogs = power::watchdog::arm();
+    hardening::set();
     console::open_active();
     console::keep();
     let (settings, value) = settings::load(Path::new(settings::PATH));

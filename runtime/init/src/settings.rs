@@ -32,6 +32,8 @@ pub struct Settings {
     pub network: Network,
     /// Storage.
     pub storage: Storage,
+    /// Drivers.
+    pub drivers: Drivers,
     /// Clock.
     pub clock: Clock,
     /// Who may tell the machine what to do from outside.
@@ -164,6 +166,14 @@ impl Default for Storage {
             grow: false,
         }
     }
+}
+
+/// Drivers.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Drivers {
+    /// Whether modules can be loaded after the app's first start too, for devices that come then.
+    pub hot_plug: bool,
 }
 
 /// Clock.

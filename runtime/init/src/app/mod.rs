@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::console::since_boot;
-use crate::drivers::Progress;
+use crate::drivers::{self, Progress};
 use crate::power::Request;
 use crate::settings::Settings;
 use crate::status::Board;
@@ -84,7 +84,7 @@ pub async fn supervise(
         stop: None,
     };
     supervisor
-        .until_stop(ready::wait(settings, &board, drivers))
+        .until_stop(ready::wait(settings, &board, drivers.clone()))
         .await;
     links::make(&settings.app.links);
     if let Some(sandbox) = &settings.app.sandbox {
@@ -94,7 +94,10 @@ pub async fn supervise(
     loop {
         // Also before it is started again: the medium may have been taken away.
         supervisor
-            .until_stop(ready::closure(settings, &board))
+            .until_stop(async {
+                ready::closure(settings, &board).await;
+                drivers::seal(&settings.drivers, drivers.clone()).await;
+            })
             .await;
         if supervisor.stop.is_some() {
             break;

@@ -11,6 +11,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
@@ -19,12 +20,17 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::hardening;
+use crate::settings;
 use crate::uevent::{Event, Subscription};
 use tables::Tables;
 
 /// Which program the kernel calls when it wants a module, and where that is set. It is init again: see [`as_helper`].
 const HELPER: &str = "/init";
 const HELPER_SETTING: &str = "/proc/sys/kernel/modprobe";
+
+/// True once the kernel takes no more modules.
+static SEALED: AtomicBool = AtomicBool::new(false);
 
 /// How far the loading has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +39,37 @@ pub struct Progress {
     pub coldplugged: bool,
     /// How many devices that came since are still waiting for their turn.
     pub waiting: usize,
+}
+
+impl Progress {
+    /// Nothing is left to be loaded for the devices that are there.
+    fn is_idle(self) -> bool {
+        self.coldplugged && self.waiting == 0
+    }
+}
+
+/// Has the kernel take no more modules, unless the settings ask for hot-plugging: to be called before the app starts.
+/// If drivers are being loaded still, it is done as soon as they are, and the app does not wait for that.
+pub async fn seal(settings: &settings::Drivers, mut progress: watch::Receiver<Progress>) {
+    if settings.hot_plug {
+        return;
+    }
+    let idle = progress.borrow_and_update().is_idle();
+    let work = async move {
+        // An error would be the end of the loading, which leaves nothing to wait for either.
+        let _ = progress.wait_for(|progress| progress.is_idle()).await;
+        match hardening::refuse_modules() {
+            Ok(()) => SEALED.store(true, Ordering::Relaxed),
+            Err(error) => {
+                log::error!("drivers: the loading of modules cannot be switched off: {error}");
+            }
+        }
+    };
+    if idle {
+        work.await;
+    } else {
+        tokio::spawn(work);
+    }
 }
 
 enum Job {
@@ -195,6 +232,9 @@ impl Loader {
             Ok(()) => log::info!("drivers: loaded {name}"),
             // Built in or loaded by the kernel itself meanwhile.
             Err(Errno::EEXIST) => {}
+            Err(Errno::EPERM) if SEALED.load(Ordering::Relaxed) => log::warn!(
+                "drivers: {name} is not loaded for a device that came after the app's start; the setting drivers.hotPlug allows it"
+            ),
             // What a driver says when its hardware is not there.
             Err(Errno::ENODEV) => log::info!("drivers: {name} found no device of its own"),
             Err(error) => log::error!("drivers: {name} cannot be loaded: {}", error.desc()),
