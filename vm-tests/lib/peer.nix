@@ -9,6 +9,9 @@
   chrony,
   kernel,
   stdenv,
+
+  # Packages that lie in its store besides.
+  extraPackages ? [ ],
 }:
 let
   inittab = writeText "inittab" ''
@@ -40,7 +43,8 @@ in
             busybox
             dnsmasq
             chrony
-          ];
+          ]
+          ++ extraPackages;
         }
       }/store-paths
       ln -s ${busybox}/bin/busybox root/init

@@ -230,10 +230,10 @@ class Peer(Vm):
     """The machine at the other end of the wires: our kernel, BusyBox, dnsmasq, udhcpd and chronyd, with a shell on
     its console. Its wire number n is for the NIC `peer.wire(n)` of one other machine."""
 
-    def __init__(self, wires: int = 1, arguments: typing.Sequence[str] = ()) -> None:
+    def __init__(self, wires: int = 1, arguments: typing.Sequence[str] = (), memory: int = 768) -> None:
         self.commands = 0
         # Enough for the servers' closures, which lie in memory.
-        options = [f"-m 768 -vga none -kernel {PEER_KERNEL} -initrd {PEER_INITRAMFS}"]
+        options = [f"-m {memory} -vga none -kernel {PEER_KERNEL} -initrd {PEER_INITRAMFS}"]
         options += ["-append 'console=ttyS0 quiet panic=-1'", *arguments]
         self.sockets: list[str] = []
         for number in range(wires):

@@ -6,7 +6,9 @@
 }:
 let
   ovmf = debian "OVMF" { };
-  boot = debian "systemd" { };
+  systemdTree = debian "systemd" {
+    postUnpack = "ln -s ../lib/systemd/systemd-networkd usr/sbin/";
+  };
   certificates = debian "cacert" { };
   faketime = debian "libfaketime" { };
   networkBoot = debian "ipxe" { };
@@ -46,9 +48,10 @@ in
         };
     in
     variant { };
-  systemd = runCommand "systemd-${boot.version}" { } ''
+  systemd = runCommand "systemd-${systemdTree.version}" { } ''
     mkdir -p $out/lib/systemd/boot
-    cp -r ${boot}/usr/lib/systemd/boot/efi $out/lib/systemd/boot/efi
+    cp -r ${systemdTree}/usr/lib/systemd/boot/efi $out/lib/systemd/boot/efi
+    ln -s ${systemdTree}/bin/systemd-networkd $out/lib/systemd/
   '';
   ipxe = runCommand "ipxe-${networkBoot.version}" { } ''
     mkdir $out
