@@ -1,10 +1,11 @@
 //! The whole network task against real servers, each test in namespaces of its own.
 
 mod addresses;
+mod many;
 mod servers;
 pub mod world;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use tinyboot::status::Source;
 
@@ -412,50 +413,6 @@ fn a_lease_for_ever_is_an_address_for_ever() -> Outcome {
             assert_eq!(world.bound().await?.seconds, None);
             let addresses = world.addresses("cli0").await?;
             assert!(addresses.iter().all(|it| it.2 == u32::MAX), "{addresses:?}");
-            Ok(())
-        },
-    )
-}
-
-#[test]
-#[ignore = "needs systemd-networkd in /lib/systemd, and to be root"]
-fn systemd_networkd_is_a_server_too() -> Outcome {
-    isolated(
-        path!("systemd_networkd_is_a_server_too"),
-        &["unshare"],
-        async |mut world| {
-            world.pair(0, None).await?;
-            let options = "EmitDNS=yes\\nDNS=10.9.0.53\\nEmitNTP=yes\\nNTP=10.9.0.54\\nEmitRouter=yes\\nRapidCommit=yes";
-            world.networkd(8, options)?;
-            let _task = world.run(Network::default());
-            let lease = world.bound().await?;
-            assert_eq!(
-                (lease.server, lease.router, lease.prefix),
-                (SERVER, Some(SERVER), 24)
-            );
-            assert_eq!(lease.dns, [IpAddr::from([10, 9, 0, 53])]);
-            assert_eq!(lease.ntp, [Ipv4Addr::new(10, 9, 0, 54)]);
-            assert_eq!(lease.seconds, Some(8));
-            world
-                .until("a renewal", |status| {
-                    world::lease(status, "cli0").is_some_and(|it| it.renewals >= 1)
-                })
-                .await?;
-            world.cable(0, false)?;
-            world
-                .until("no carrier", |status| {
-                    status.links.iter().all(|link| !link.carrier)
-                })
-                .await?;
-            world.cable(0, true)?;
-            world
-                .until("a lease again", |status| {
-                    status
-                        .links
-                        .iter()
-                        .any(|link| link.carrier && link.state == "BOUND")
-                })
-                .await?;
             Ok(())
         },
     )

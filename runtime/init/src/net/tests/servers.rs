@@ -44,24 +44,6 @@ impl World {
         self.start(&mut command)
     }
 
-    /// Starts systemd-networkd on `srv0`, as a server of leases of `seconds` from 10.9.0.10 on. It believes that it is
-    /// in a container, since it would wait for udev otherwise. It wants to be root, to become another user.
-    pub fn networkd(&mut self, seconds: u32, options: &str) -> Outcome {
-        let script = format!(
-            "set -e\n\
-             mount -t tmpfs none /run\n\
-             mount -t sysfs -o ro sysfs /sys\n\
-             mkdir -p /run/systemd/network\n\
-             printf '[Match]\\nName=srv0\\n[Network]\\nAddress=10.9.0.1/24\\nDHCPServer=yes\\nIPv6AcceptRA=no\\n\
-             [DHCPServer]\\nPoolOffset=10\\nPoolSize=10\\nDefaultLeaseTimeSec={seconds}\\nMaxLeaseTimeSec={seconds}\\n{options}\\n'\
-             > /run/systemd/network/srv0.network\n\
-             exec /lib/systemd/systemd-networkd\n"
-        );
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c"]).arg(script);
-        self.start(&mut command)
-    }
-
     /// Starts `udhcpd` on `srv0` with leases of `seconds`, giving addresses from 10.9.0.`first` on.
     pub fn udhcpd(&mut self, seconds: u32, first: u8, options: &str) -> Outcome {
         let directory = self.directory.path().to_owned();

@@ -59,7 +59,6 @@ pub fn isolated<F: Future<Output = Outcome>>(
     let mut command = Command::new(std::env::current_exe()?);
     command
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .arg("--include-ignored")
         .env(INSIDE, "1");
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     let maps = [
