@@ -15,13 +15,14 @@ mkTest {
   script = ''
     peer = Peer(memory=1536)
     peer.run("ip address flush dev eth0")
-    # The user that it becomes; and it waits for udev unless /sys cannot be written, as in a container.
+    # The user that it becomes. It waits for udev unless /sys cannot be written, as in a container, and for a disk with its
+    # leases unless it is to keep none.
     peer.run("echo systemd-network:x:998:998::/:/bin/sh >> /etc/passwd; echo systemd-network:x:998: >> /etc/group")
     peer.run("mount -o remount,ro /sys; mkdir -p /run/systemd/network")
     lines = [
         "[Match]", "Name=eth0",
         "[Network]", "Address=10.0.0.1/24", "DHCPServer=yes", "IPv6AcceptRA=no",
-        "[DHCPServer]", "PoolOffset=50", "PoolSize=10", "DefaultLeaseTimeSec=20", "MaxLeaseTimeSec=20",
+        "[DHCPServer]", "PersistLeases=no", "PoolOffset=50", "PoolSize=10", "DefaultLeaseTimeSec=20", "MaxLeaseTimeSec=20",
         "EmitDNS=yes", "DNS=10.0.0.53", "EmitNTP=yes", "NTP=10.0.0.54", "EmitRouter=yes", "RapidCommit=yes",
     ]
     for line in lines:
