@@ -11,7 +11,8 @@ mkTest {
     arguments = [
         "-device i6300esb",
         "-chardev socket,id=agent,path=agent.sock,server=on,wait=off",
-        "-device virtserialport,chardev=agent,name=org.qemu.guest_agent.0",
+        "-device virtio-serial-pci,id=agent",
+        "-device virtserialport,bus=agent.0,chardev=agent,name=org.qemu.guest_agent.0",
     ]
     machine = Guest("machine", ISO, disks=[disk], arguments=arguments)
     machine.start()
