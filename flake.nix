@@ -32,6 +32,7 @@
       overlays.default = final: _: { tinyboot = (of final).lib; };
       templates = import ./templates;
       packages = each "packages";
+      legacyPackages = each "legacyPackages";
       apps = each "apps";
       checks = each "checks";
       devShells = each "devShells";

@@ -64,6 +64,10 @@ let
       sentence = "The setting \"app.gracePeriod\" of the image \"good\" must be a number of seconds from 1 to 86400, but is -1.";
     }
     {
+      change.settings.app.longestPause = 0;
+      sentence = "The setting \"app.longestPause\" of the image \"good\" must be a number of seconds from 1 to 86400, but is 0.";
+    }
+    {
       change.settings.app.watchdog = "5s";
       sentence = "The setting \"app.watchdog\" of the image \"good\" must be null or a number of seconds from 1 to 86400, but is \"5s\".";
     }

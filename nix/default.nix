@@ -72,6 +72,13 @@ let
   });
 
   inherit (tinyboot) image;
+
+  # What takes too long for every change.
+  long =
+    tinyboot.reproducible.long
+    // lib.concatMapAttrs (
+      name: test: lib.optionalAttrs (test ? long) { "vm-${name}" = test.long; }
+    ) tinyboot.vmTests;
 in
 {
   inherit pkgs;
@@ -111,24 +118,22 @@ in
       type = "app";
       program = lib.getExe tinyboot.signImage;
     };
-    # What takes too long for every change: to start it is to have it built.
+    # To start it is to have it built.
     check-long = {
       type = "app";
       program = lib.getExe (
         pkgs.writeShellApplication {
           name = "check-long";
           text = lib.concatStrings (
-            lib.mapAttrsToList (name: check: "echo ${name}: passed, ${check}\n") (
-              tinyboot.reproducible.long
-              // lib.concatMapAttrs (
-                name: test: lib.optionalAttrs (test ? long) { "vm-${name}" = test.long; }
-              ) tinyboot.vmTests
-            )
+            lib.mapAttrsToList (name: check: "echo ${name}: passed, ${check}\n") long
           );
         }
       );
     };
   };
+
+  # One of check-long alone: nix build .#long.NAME
+  legacyPackages = { inherit long; };
 
   checks = lib.filterAttrs (_: lib.isDerivation) (
     tinyboot.callPackage ./checks.nix { inherit flake; }

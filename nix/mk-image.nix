@@ -130,6 +130,7 @@ let
         links
         gracePeriod
         onExit
+        longestPause
         readyTimeout
         watchdog
         ;

@@ -198,6 +198,12 @@ let
       example = "poweroff";
       description = "What follows when the app ends by itself.";
     };
+    app.longestPause = {
+      type = types.seconds;
+      default = 60;
+      example = 5;
+      description = "How many seconds pass at most between the end of an app that fails again and again and its restart or the machine's reboot.";
+    };
     app.readyTimeout = {
       type = types.maybeSeconds;
       default = null;

@@ -58,6 +58,8 @@ pub struct App {
     pub grace_period: u32,
     /// What follows when the app ends by itself.
     pub on_exit: OnExit,
+    /// Seconds between the end of an app that failed and what follows, at most.
+    pub longest_pause: u32,
     /// Seconds from its start within which the app has to say `READY=1`; without it nothing waits for that.
     pub ready_timeout: Option<u32>,
     /// Seconds within which it has to say `WATCHDOG=1` again and again; without it there is no watchdog.
@@ -82,6 +84,7 @@ impl Default for App {
             links: BTreeMap::new(),
             grace_period: 10,
             on_exit: OnExit::Reboot,
+            longest_pause: 60,
             ready_timeout: None,
             watchdog: None,
             sandbox: Some(Sandbox::default()),
@@ -230,6 +233,7 @@ impl Settings {
     pub fn problem(&self) -> Option<String> {
         let seconds = [
             self.app.grace_period,
+            self.app.longest_pause,
             self.network.deadline,
             self.network.longest_retry,
             self.storage.deadline,

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use crate::{endings, http, network, notify, say};
+use crate::{endings, figures, http, network, notify, say};
 
 /// Runs one command line and returns what it has to say.
 pub fn run(line: &str) -> io::Result<String> {
@@ -18,6 +18,9 @@ pub fn run(line: &str) -> io::Result<String> {
         ["end", way] => endings::end(way),
         ["on-term", choice] => endings::on_termination(choice),
         ["orphans", count] => endings::orphans(number(count)?),
+        ["children", count] => endings::children(number(count)?),
+        ["figures"] => figures::now(),
+        ["idle", seconds] => figures::idle(number(seconds)?),
         ["notify", message] => notify::send(message),
         ["feed"] => notify::feed(),
         ["starve"] => notify::starve(),

@@ -108,3 +108,48 @@ pub fn orphans(count: u32) -> io::Result<String> {
     }
     Ok(String::new())
 }
+
+/// How many children run at the same time.
+const BATCH: u32 = 50;
+
+/// Has `count` children, each of which leaves a process behind that ends at once, and ends with a status of its own.
+/// An error if another status than that is waited for, or none.
+pub fn children(count: u32) -> io::Result<String> {
+    let mut left = count;
+    while left > 0 {
+        let mut batch = Vec::new();
+        for _ in 0..left.min(BATCH) {
+            let status = left.rem_euclid(251) as libc::c_int;
+            left -= 1;
+            // SAFETY: the child makes only calls that are allowed between fork and exec in a process with threads.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: as above; both processes end here by _exit.
+                unsafe {
+                    match libc::fork() {
+                        -1 => libc::_exit(255),
+                        0 => libc::_exit(0),
+                        _ => libc::_exit(status),
+                    }
+                }
+            }
+            if child < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            batch.push((child, status));
+        }
+        for (child, expected) in batch {
+            let mut status = 0;
+            // SAFETY: waits for one child and stores a number.
+            if unsafe { libc::waitpid(child, &raw mut status, 0) } != child {
+                return Err(io::Error::last_os_error());
+            }
+            if !libc::WIFEXITED(status) || libc::WEXITSTATUS(status) != expected {
+                return Err(io::Error::other(format!(
+                    "a child that ended with status {expected} was waited for as {status:#x}"
+                )));
+            }
+        }
+    }
+    Ok(String::new())
+}

@@ -5,6 +5,7 @@
 
 mod commands;
 mod endings;
+mod figures;
 mod http;
 mod network;
 mod notify;

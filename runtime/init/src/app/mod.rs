@@ -90,7 +90,7 @@ pub async fn supervise(
     if let Some(sandbox) = &settings.app.sandbox {
         sandbox::prepare(sandbox);
     }
-    let mut policy = Policy::default();
+    let mut policy = Policy::up_to(Duration::from_secs(settings.app.longest_pause.into()));
     loop {
         // Also before it is started again: the medium may have been taken away.
         supervisor

@@ -22,6 +22,8 @@ use crate::settings;
 
 /// Where the image keeps the app's executable.
 const DIRECTORY: &str = "/app";
+/// After so many ends others have their turn: orphans may come faster than they can be reaped.
+const ROUND: usize = 64;
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,9 +155,14 @@ pub fn reap() -> io::Result<mpsc::UnboundedReceiver<(Pid, Exit)>> {
     let (exits, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         loop {
+            let mut round = 0;
             while let Some(exit) = reap_one() {
                 // After the last one who is interested they still have to be reaped.
                 let _ = exits.send(exit);
+                round += 1;
+                if round % ROUND == 0 {
+                    tokio::task::yield_now().await;
+                }
             }
             if children.recv().await.is_none() {
                 return;
