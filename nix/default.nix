@@ -120,6 +120,7 @@ in
           text = lib.concatStrings (
             lib.mapAttrsToList (name: check: "echo ${name}: passed, ${check}\n") (
               tinyboot.reproducible.long
+              // tinyboot.runtime.long
               // lib.concatMapAttrs (
                 name: test: lib.optionalAttrs (test ? long) { "vm-${name}" = test.long; }
               ) tinyboot.vmTests

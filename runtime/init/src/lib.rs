@@ -16,6 +16,8 @@ mod app;
 mod clock;
 mod console;
 mod drivers;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod machine;
 mod mounts;
 mod net;
