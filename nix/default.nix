@@ -76,6 +76,7 @@ let
   # What takes too long for every change.
   long =
     tinyboot.reproducible.long
+    // tinyboot.runtime.long
     // lib.concatMapAttrs (
       name: test: lib.optionalAttrs (test ? long) { "vm-${name}" = test.long; }
     ) tinyboot.vmTests;

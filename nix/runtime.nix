@@ -53,6 +53,24 @@ let
     ln -s ${busybox}/bin/udhcpd $out/bin/udhcpd
   '';
 
+  # The fuzz targets, each run so many times; the same inputs whenever and wherever that is.
+  fuzz =
+    runs:
+    craneLib.mkCargoDerivation {
+      pname = "fuzz";
+      inherit (release) version;
+      src = lib.sourceByRegex ../. [
+        "Cargo\\.toml"
+        "runtime"
+        "runtime/(init|tinyboot|fuzz)(/.*)?"
+      ];
+      cargoVendorDir = craneLib.vendorCargoDeps { cargoLock = ../runtime/fuzz/Cargo.lock; };
+      cargoArtifacts = null;
+      buildPhaseCargoCommand = "bash runtime/fuzz/run --runs ${toString runs}";
+      doInstallCargoArtifacts = false;
+      installPhaseCommand = "mkdir -p $out";
+    };
+
   executable =
     common: pname: description:
     rust.buildApp (
@@ -117,5 +135,9 @@ in
     // {
       # The program of the VM tests has no tests of its own.
       inherit (checksOf guest "guest") guest-clippy guest-fmt;
+
+      fuzz = fuzz 30000;
     };
+  # What takes too long for every change.
+  long.fuzz = fuzz 10000000;
 }

@@ -17,6 +17,8 @@ mod app;
 mod clock;
 mod console;
 mod drivers;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod hardening;
 mod machine;
 mod mounts;

@@ -283,8 +283,13 @@ fn read(path: &Path) -> Result<(Settings, Value), Error> {
         path: name(),
         cause,
     };
-    let value: Value = serde_json::from_slice(&text).map_err(malformed)?;
-    let settings = serde_json::from_value(value.clone()).map_err(malformed)?;
+    parse(&text).map_err(malformed)
+}
+
+/// Reads the file's text.
+pub(crate) fn parse(text: &[u8]) -> Result<(Settings, Value), serde_json::Error> {
+    let value: Value = serde_json::from_slice(text)?;
+    let settings = serde_json::from_value(value.clone())?;
     Ok((settings, value))
 }
 

@@ -6,7 +6,7 @@
 mod facts;
 mod freeze;
 mod port;
-mod protocol;
+pub(crate) mod protocol;
 
 use std::io;
 use std::path::{Path, PathBuf};

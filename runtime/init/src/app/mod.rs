@@ -1,8 +1,8 @@
 //! The app: started when the machine is ready, watched, told to stop, and followed by what the settings say.
 
 mod links;
-mod liveness;
-mod notify;
+pub(crate) mod liveness;
+pub(crate) mod notify;
 mod policy;
 mod process;
 mod ready;

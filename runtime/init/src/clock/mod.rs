@@ -4,12 +4,12 @@
 //! Only a server's word sets it back, and no word sets it before the image's floor.
 
 mod calendar;
-mod discipline;
+pub(crate) mod discipline;
 mod exchange;
 mod kernel;
 mod outside;
-mod saved;
-mod sntp;
+pub(crate) mod saved;
+pub(crate) mod sntp;
 #[cfg(test)]
 mod tests;
 

@@ -12,7 +12,11 @@ fn path(persistent: &Path) -> PathBuf {
 
 /// The time that was saved, in seconds since 1970. `None` if there is none that makes sense.
 pub fn load(persistent: &Path) -> Option<i64> {
-    let text = std::fs::read_to_string(path(persistent)).ok()?;
+    parse(&std::fs::read_to_string(path(persistent)).ok()?)
+}
+
+/// Reads the file's text.
+pub(crate) fn parse(text: &str) -> Option<i64> {
     text.trim()
         .parse()
         .ok()

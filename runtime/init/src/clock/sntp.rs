@@ -101,7 +101,7 @@ fn unix(timestamp: u64) -> i64 {
 }
 
 /// What tests send as a server.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[allow(
     clippy::indexing_slicing,
     clippy::panic,

@@ -7,8 +7,8 @@
 //! The lines do not go through `/dev/kmsg`: the kernel limits its rate and cuts long lines.
 
 pub mod kernel;
-mod kmsg;
-mod line;
+pub(crate) mod kmsg;
+pub(crate) mod line;
 mod ring;
 pub mod syslog;
 

@@ -4,7 +4,7 @@
 //! the hardware does.
 
 mod glob;
-mod tables;
+pub(crate) mod tables;
 
 use std::collections::BTreeSet;
 use std::ffi::CString;

@@ -11,10 +11,10 @@
 //! left out, and what was there before it stays.
 
 pub mod cmdline;
-mod credential;
+pub(crate) mod credential;
 mod fw_cfg;
-mod layers;
-mod smbios;
+pub(crate) mod layers;
+pub(crate) mod smbios;
 mod store;
 
 use std::collections::BTreeMap;
@@ -36,18 +36,14 @@ const COMMAND_LINE: &str = "/proc/cmdline";
 /// What credentials begin with that are settings.
 const PREFIX: &str = "tinyboot.";
 /// How much is read from one source at most, and how large all credentials together may be.
-const LONGEST: usize = 1 << 20;
+pub(crate) const LONGEST: usize = 1 << 20;
 
 /// Settings of the image and what is laid over them.
 pub fn customise(settings: Settings, value: Value) -> Settings {
     if !settings.control.machine_settings {
         return settings;
     }
-    let mut machine = Machine {
-        layers: Layers::new(value, settings),
-        credentials: BTreeMap::new(),
-        room: LONGEST,
-    };
+    let mut machine = Machine::new(value, settings);
     for (source, found) in [("fw_cfg", fw_cfg::read()), ("SMBIOS", from_smbios())] {
         let found = found.into_iter().filter_map(|credential| {
             credential
@@ -86,16 +82,26 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-struct Machine {
-    layers: Layers,
-    credentials: BTreeMap<String, Vec<u8>>,
+/// What the sources have said so far.
+pub(crate) struct Machine {
+    pub(crate) layers: Layers,
+    pub(crate) credentials: BTreeMap<String, Vec<u8>>,
     /// How many bytes of credentials there may still be.
     room: usize,
 }
 
 impl Machine {
+    /// What the image says. `value` is what `settings` were read from.
+    pub(crate) fn new(value: Value, settings: Settings) -> Self {
+        Self {
+            layers: Layers::new(value, settings),
+            credentials: BTreeMap::new(),
+            room: LONGEST,
+        }
+    }
+
     /// Takes what a source has: whole sets of settings before single ones, which say it more exactly.
-    fn take(&mut self, source: &str, mut found: Vec<Credential>) {
+    pub(crate) fn take(&mut self, source: &str, mut found: Vec<Credential>) {
         found.sort_by_key(|credential| credential.name != "tinyboot.settings");
         for Credential { name, value } in found {
             if let Some(key) = name.strip_prefix(PREFIX) {
@@ -122,7 +128,7 @@ impl Machine {
         }
     }
 
-    fn set(&mut self, source: &str, key: &str, text: &str) {
+    pub(crate) fn set(&mut self, source: &str, key: &str, text: &str) {
         for (key, result) in self.layers.set(key, text) {
             match result {
                 Ok(()) => log::info!("settings: {key} comes from {source}"),

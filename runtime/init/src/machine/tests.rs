@@ -6,11 +6,7 @@ use serde_json::json;
 fn machine() -> Machine {
     let value = json!({ "name": "hello", "app": { "gracePeriod": 7 } });
     let settings = serde_json::from_value(value.clone()).unwrap_or_default();
-    Machine {
-        layers: Layers::new(value, settings),
-        credentials: BTreeMap::new(),
-        room: LONGEST,
-    }
+    Machine::new(value, settings)
 }
 
 fn credential(name: &str, value: &str) -> Credential {

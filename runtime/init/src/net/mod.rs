@@ -1,15 +1,15 @@
 //! The network: every link is brought up and configured by DHCP, each by a task of its own.
 
-mod acd;
+pub(crate) mod acd;
 mod apply;
-mod dhcp;
-mod fixed;
-mod frame;
-mod ipv6;
+pub(crate) mod dhcp;
+pub(crate) mod fixed;
+pub(crate) mod frame;
+pub(crate) mod ipv6;
 mod link;
-mod names;
-mod resolv;
-mod saved;
+pub(crate) mod names;
+pub(crate) mod resolv;
+pub(crate) mod saved;
 mod socket;
 #[cfg(test)]
 #[allow(

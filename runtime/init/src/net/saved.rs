@@ -44,7 +44,12 @@ pub fn load(persistent: &Path, mac: &str, client_id: &str) -> Option<Saved> {
     if std::fs::metadata(&path).ok()?.len() > LONGEST {
         return None;
     }
-    let saved: Saved = serde_json::from_slice(&std::fs::read(&path).ok()?).ok()?;
+    parse(&std::fs::read(&path).ok()?, mac, client_id)
+}
+
+/// Reads a file's text.
+pub(crate) fn parse(text: &[u8], mac: &str, client_id: &str) -> Option<Saved> {
+    let saved: Saved = serde_json::from_slice(text).ok()?;
     (saved.mac == mac && saved.client_id == client_id).then_some(saved)
 }
 

@@ -74,7 +74,7 @@ fn has_power_key(name: &str) -> bool {
 }
 
 /// Reads a bitmap as sysfs writes it: hexadecimal words of 64 bits, the highest first.
-fn has_key(bitmap: &str, key: u16) -> bool {
+pub(crate) fn has_key(bitmap: &str, key: u16) -> bool {
     let word = bitmap
         .split_ascii_whitespace()
         .rev()
@@ -112,7 +112,7 @@ async fn listen(device: File, presses: mpsc::UnboundedSender<()>) {
 }
 
 /// How often the power key goes down in these events; repeats and releases do not count.
-fn count_presses(events: &[u8]) -> usize {
+pub(crate) fn count_presses(events: &[u8]) -> usize {
     events
         .chunks_exact(EVENT_SIZE)
         .filter(|event| is_press(event).unwrap_or(false))

@@ -1,8 +1,8 @@
 //! Who may ask the machine to stop: the power button, Ctrl-Alt-Del, and signals to PID 1.
 
 mod acpi;
-mod genetlink;
-mod keys;
+pub(crate) mod genetlink;
+pub(crate) mod keys;
 pub mod watchdog;
 
 use std::time::Duration;

@@ -4,7 +4,7 @@
 //! that are left alone when their time is over.
 
 mod loops;
-mod mountinfo;
+pub(crate) mod mountinfo;
 mod processes;
 
 use std::fs;

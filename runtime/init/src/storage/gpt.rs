@@ -243,7 +243,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
 }
 
 /// CRC-32 as of ISO 3309. Bit by bit: a table would be larger than the time is long.
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
             (sum >> 1) ^ (0xedb8_8320 * (sum & 1))

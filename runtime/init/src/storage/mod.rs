@@ -10,13 +10,13 @@
 //!
 //! Reading and mounting happen on threads of their own: a device that hangs holds up nothing but itself.
 
-mod choose;
+pub(crate) mod choose;
 mod closure;
-mod gpt;
+pub(crate) mod gpt;
 mod grow;
 mod image;
 mod owner;
-mod probe;
+pub(crate) mod probe;
 mod sysfs;
 
 use std::collections::BTreeSet;

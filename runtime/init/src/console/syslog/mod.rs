@@ -1,8 +1,8 @@
 //! Lines to a syslog server. Nobody waits for it: lines are put into a queue of bounded size, and what finds no room is counted
 //! and told once the server takes lines again.
 
-mod message;
-mod target;
+pub(crate) mod message;
+pub(crate) mod target;
 
 use std::collections::VecDeque;
 use std::io;

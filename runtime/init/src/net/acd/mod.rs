@@ -1,7 +1,7 @@
 //! Address conflict detection (RFC 5227) for an address that is in use already: probing before would cost each boot
 //! seconds. No I/O and no clock; the socket is in [`socket`].
 
-mod arp;
+pub(crate) mod arp;
 pub mod socket;
 
 use std::net::Ipv4Addr;

@@ -217,7 +217,7 @@ pub fn is_host(address: Ipv4Addr) -> bool {
 }
 
 /// What tests send as a server.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub mod fake {
     use super::*;
 

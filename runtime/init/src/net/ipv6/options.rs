@@ -116,7 +116,7 @@ pub fn is_host(address: &Ipv6Addr) -> bool {
 }
 
 /// What tests send as the kernel.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub mod fake {
     use super::*;
 
