@@ -14,6 +14,8 @@
 
 mod apply;
 mod client;
+#[cfg(any(test, fuzzing))]
+pub mod drive;
 mod lease;
 mod message;
 pub mod socket;

@@ -177,6 +177,12 @@ impl Client {
         self.next.into_iter().chain(self.expiry()).min()
     }
 
+    /// The transaction id of the last exchange.
+    #[cfg(any(test, fuzzing))]
+    pub fn exchange(&self) -> u32 {
+        self.xid
+    }
+
     /// True while a reply is expected.
     pub fn listens(&self) -> bool {
         self.up && !matches!(self.state, State::Idle | State::Bound | State::Informed)
