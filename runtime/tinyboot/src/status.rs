@@ -3,7 +3,7 @@
 //! The file is replaced atomically (write, rename), so that a reader sees a whole document always. Fields that a
 //! reader does not know are to be ignored: later versions add, they do not rename.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,8 @@ pub struct Link {
     /// The link was configured, or nothing can configure it (no carrier, deadline passed).
     pub settled: bool,
     /// The link has a carrier, and a DHCP lease, addresses of the image's settings or of the kernel command line, or an
-    /// IPv6 address and a default router by router advertisement. Other than a lease it does not outlive its carrier.
+    /// IPv6 address, by router advertisement or DHCPv6, and a default router. Other than a lease it does not outlive its
+    /// carrier.
     pub configured: bool,
     /// Addresses that it was given; of IPv6's none that is valid on the link alone.
     pub addresses: Vec<Address>,
@@ -82,6 +83,8 @@ pub struct Link {
     pub routes: Vec<Route>,
     /// What the DHCP server gave, as long as it is valid.
     pub lease: Option<Lease>,
+    /// What a DHCPv6 server gave, where a router wants it to be asked; an address as long as it is valid.
+    pub lease6: Option<Lease6>,
 }
 
 /// Who gave an address, a route or a resolver.
@@ -90,6 +93,8 @@ pub struct Link {
 pub enum Source {
     /// A DHCPv4 server.
     Dhcp,
+    /// A DHCPv6 server.
+    Dhcp6,
     /// A router's advertisement (RFC 4861, RFC 8106).
     RouterAdvertisement,
     /// The image's settings.
@@ -186,6 +191,25 @@ pub struct Lease {
     /// NTP servers (option 42).
     pub ntp: Vec<Ipv4Addr>,
     /// How many seconds the lease is for; `None` is for ever.
+    pub seconds: Option<u32>,
+    /// How often it was renewed or rebound since it was obtained.
+    pub renewals: u64,
+}
+
+/// What a DHCPv6 server gave (RFC 8415).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Lease6 {
+    /// The address; `None` if the router wants addresses to come from elsewhere. It can be used when it is among those of the
+    /// link, a second or two later: the kernel looks first whether another machine has it.
+    pub address: Option<Ipv6Addr>,
+    /// Resolvers (option 23).
+    pub dns: Vec<Ipv6Addr>,
+    /// Domains to search (option 24).
+    pub search: Vec<String>,
+    /// NTP servers (options 56 and 31).
+    pub ntp: Vec<Ipv6Addr>,
+    /// How many seconds the address is for; `None` is for ever, or that there is no address.
     pub seconds: Option<u32>,
     /// How often it was renewed or rebound since it was obtained.
     pub renewals: u64,

@@ -443,16 +443,16 @@ pub struct Network {
 
 impl Network {
     pub fn of(status: &Status) -> Self {
-        let leases = || status.links.iter().filter_map(|link| link.lease.as_ref());
+        let leases = status.links.iter().filter_map(|link| link.lease.as_ref());
+        let leases6 = status.links.iter().filter_map(|link| link.lease6.as_ref());
+        let servers = leases.flat_map(|lease| &lease.ntp).map(ToString::to_string);
+        let servers6 = leases6.flat_map(|lease| &lease.ntp);
         Self {
             up: status
                 .links
                 .iter()
                 .any(|link| link.configured || link.lease.is_some()),
-            servers: leases()
-                .flat_map(|lease| &lease.ntp)
-                .map(|server| server.to_string())
-                .collect(),
+            servers: servers.chain(servers6.map(ToString::to_string)).collect(),
         }
     }
 }

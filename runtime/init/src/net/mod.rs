@@ -3,6 +3,7 @@
 pub(crate) mod acd;
 mod apply;
 pub(crate) mod dhcp;
+pub(crate) mod dhcp6;
 pub(crate) mod fixed;
 pub(crate) mod frame;
 pub(crate) mod ipv6;
@@ -58,9 +59,10 @@ pub enum Error {
 }
 
 /// What the kernel is to tell.
-const NEWS: [MulticastGroup; 3] = [
+const NEWS: [MulticastGroup; 4] = [
     MulticastGroup::Link,
     MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv6Ifinfo,
     MulticastGroup::Ipv6Route,
 ];
 
@@ -317,11 +319,16 @@ impl Links {
 
     /// A link is there, or has changed.
     async fn seen(&mut self, message: &LinkMessage) {
-        if message.header.interface_family != AddressFamily::Unspec {
-            return;
+        let index = message.header.index;
+        match message.header.interface_family {
+            AddressFamily::Unspec => {}
+            AddressFamily::Inet6 => {
+                self.ipv6.entry(index).or_default().link(message);
+                return self.show(index);
+            }
+            _ => return,
         }
         let flags = message.header.flags;
-        let index = message.header.index;
         if flags.contains(LinkFlags::Loopback) {
             if !flags.contains(LinkFlags::Up) {
                 let up = LinkUnspec::new_with_index(index).up().build();
@@ -335,11 +342,9 @@ impl Links {
             self.known.remove(&index);
             return;
         };
-        info.ipv6 = self
-            .ipv6
-            .entry(index)
-            .or_default()
-            .show(self.epoch.elapsed());
+        let ipv6 = self.ipv6.entry(index).or_default();
+        ipv6.link(message);
+        info.ipv6 = ipv6.show(self.epoch.elapsed());
         if let Some(known) = self.known.get(&index) {
             known.send_if_modified(|old| std::mem::replace(old, info.clone()) != info);
             return;

@@ -8,14 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use rtnetlink::packet_core::Nla as _;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressScope,
+};
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkMessage, LinkProtoInfoInet6,
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol,
 };
 
+use super::dhcp6::Ask;
 use options::{Advertised, Content};
 
 /// So many resolvers, and as many domains, are kept for a link; RFC 8106 (section 5.3.1) wants three at least. A router
@@ -33,6 +38,12 @@ pub struct Shown {
     pub dns: Vec<Ipv6Addr>,
     /// Domains to search.
     pub search: Vec<String>,
+    /// What routers want to be asked for by DHCPv6.
+    pub ask: Ask,
+    /// The link's own address, when it can be used.
+    pub local: Option<Ipv6Addr>,
+    /// Addresses that another machine has too, each with a number that tells one time from the next.
+    pub duplicates: Vec<(Ipv6Addr, u64)>,
 }
 
 impl Shown {
@@ -49,19 +60,51 @@ pub struct Known {
     routers: BTreeSet<(Ipv6Addr, u32)>,
     dns: Timed<Ipv6Addr>,
     search: Timed<String>,
+    ask: Ask,
+    local: Option<Ipv6Addr>,
+    duplicates: Vec<(Ipv6Addr, u64)>,
+    failures: u64,
 }
 
 impl Known {
     /// The kernel says that the link has an address, or that it has it no longer.
     pub fn address(&mut self, message: &AddressMessage, there: bool) {
-        let Some((address, usable)) = global(message) else {
+        let Some((address, flags)) = inet6(message) else {
             return;
         };
-        if there && usable {
-            self.addresses.insert(address, message.header.prefix_len);
-        } else {
-            self.addresses.remove(&address);
+        if flags.contains(AddressFlags::Dadfailed) {
+            self.duplicate(address);
         }
+        let usable = there && usable(flags);
+        if message.header.scope == AddressScope::Link {
+            if usable {
+                self.local = Some(address);
+            } else if self.local == Some(address) {
+                self.local = None;
+            }
+        } else if message.header.scope == AddressScope::Universe {
+            if usable {
+                self.addresses.insert(address, message.header.prefix_len);
+            } else {
+                self.addresses.remove(&address);
+            }
+        }
+    }
+
+    /// Duplicate address detection found an address in use. One with a lifetime is removed by the kernel at once, so that the
+    /// message that it is gone is the one that says so.
+    fn duplicate(&mut self, address: Ipv6Addr) {
+        self.failures += 1;
+        self.duplicates.retain(|(other, _)| *other != address);
+        if self.duplicates.len() >= MOST {
+            self.duplicates.remove(0);
+        }
+        self.duplicates.push((address, self.failures));
+    }
+
+    /// The kernel says something of a link, and so what the last advertisement on it wanted.
+    pub fn link(&mut self, message: &LinkMessage) {
+        self.ask = flags(message).map_or(self.ask, asked);
     }
 
     /// The kernel says that there is a route, or that it is gone.
@@ -116,14 +159,65 @@ impl Known {
             routers: self.routers.iter().copied().collect(),
             dns: self.dns.valid(now),
             search: self.search.valid(now),
+            ask: self.ask,
+            local: self.local,
+            duplicates: self.duplicates.clone(),
         }
     }
 }
 
-/// The address of global scope that a message is about, and whether it can be used.
-fn global(message: &AddressMessage) -> Option<(Ipv6Addr, bool)> {
+/// The M and O flags of a link's last advertisement (RFC 4861, section 4.2) among the flags of its IPv6 (if_inet6.h).
+///
+/// The kernel has read the advertisement already and says what was in it: with each message about a link, and when the flags
+/// change, in one of the family IPv6 (RTNLGRP_IPV6_IFINFO). That needs no further socket and no parser of packets; a raw socket for
+/// ICMPv6 would need both, and would hear nothing of the advertisement that came before it was open. Of two routers the last
+/// one counts; see [`super::dhcp6::Client::link`].
+fn asked(flags: u32) -> Ask {
+    const IF_RA_OTHERCONF: u32 = 0x80;
+    const IF_RA_MANAGED: u32 = 0x40;
+    if flags & IF_RA_MANAGED != 0 {
+        Ask::Address
+    } else if flags & IF_RA_OTHERCONF != 0 {
+        Ask::Settings
+    } else {
+        Ask::Nothing
+    }
+}
+
+/// The flags in a message about a link or about its IPv6.
+fn flags(message: &LinkMessage) -> Option<u32> {
+    const IFLA_INET6_FLAGS: u16 = 1;
+    let of_family = |part: &AfSpecInet6| match part {
+        AfSpecInet6::Flags(flags) => Some(flags.bits()),
+        _ => None,
+    };
+    let of_protocol = |part: &LinkProtoInfoInet6| {
+        let mut bytes = [0; 4];
+        let flags = part.kind() == IFLA_INET6_FLAGS && part.value_len() == bytes.len();
+        flags.then(|| {
+            part.emit_value(&mut bytes);
+            u32::from_ne_bytes(bytes)
+        })
+    };
+    message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::AfSpecUnspec(families) => {
+                families.iter().find_map(|family| match family {
+                    AfSpecUnspec::Inet6(parts) => parts.iter().find_map(of_family),
+                    _ => None,
+                })
+            }
+            LinkAttribute::ProtoInfoInet6(parts) => parts.iter().find_map(of_protocol),
+            _ => None,
+        })
+}
+
+/// The IPv6 address that a message is about, and its flags.
+fn inet6(message: &AddressMessage) -> Option<(Ipv6Addr, AddressFlags)> {
     let header = &message.header;
-    if header.family != AddressFamily::Inet6 || header.scope != AddressScope::Universe {
+    if header.family != AddressFamily::Inet6 {
         return None;
     }
     let mut address = None;
@@ -135,10 +229,15 @@ fn global(message: &AddressMessage) -> Option<(Ipv6Addr, bool)> {
             _ => {}
         }
     }
+    Some((address?, flags))
+}
+
+/// True if an address with these flags can be used for what is new.
+fn usable(flags: AddressFlags) -> bool {
     let unusable = AddressFlags::Dadfailed | AddressFlags::Deprecated;
     let tentative =
         flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic);
-    Some((address?, !tentative && !flags.intersects(unusable)))
+    !tentative && !flags.intersects(unusable)
 }
 
 /// The link and the router, with its metric, that a message is about, if it is a default route of a router advertisement.

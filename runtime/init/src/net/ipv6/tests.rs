@@ -2,7 +2,9 @@
 
 use super::*;
 use proptest::prelude::*;
+use rtnetlink::packet_core::DefaultNla;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
+use rtnetlink::packet_route::link::Inet6IfaceFlags;
 
 const ADDRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x15);
 const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
@@ -91,7 +93,82 @@ fn other_addresses_and_routes_do_not_count() {
         change(&mut other);
         known.route(&other, true);
     }
-    assert_eq!(known.show(START), Shown::default());
+    let nothing = Shown {
+        local: Some(ADDRESS),
+        ..Shown::default()
+    };
+    assert_eq!(known.show(START), nothing);
+}
+
+#[test]
+fn the_flags_of_advertisements_say_what_is_asked_for() {
+    let mut known = Known::default();
+    // What the kernel has besides: IF_READY, IF_RA_RCVD.
+    for (flags, expected) in [
+        (0x8000_0020, Ask::Nothing),
+        (0x8000_00e0, Ask::Address),
+        (0x8000_00a0, Ask::Settings),
+        (0x8000_0060, Ask::Address),
+    ] {
+        let flag = Inet6IfaceFlags::from_bits_retain(flags);
+        let families = vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::Flags(flag)])];
+        let mut of_link = LinkMessage::default();
+        of_link.attributes = vec![LinkAttribute::AfSpecUnspec(families)];
+        let part =
+            |kind, bytes: &[u8]| LinkProtoInfoInet6::Other(DefaultNla::new(kind, bytes.to_vec()));
+        let parts = vec![part(2, &[0; 4]), part(1, &flags.to_ne_bytes())];
+        let mut of_protocol = LinkMessage::default();
+        of_protocol.attributes = vec![LinkAttribute::ProtoInfoInet6(parts)];
+        for message in [of_link, of_protocol] {
+            known.ask = Ask::default();
+            known.link(&message);
+            assert_eq!(known.show(START).ask, expected, "{message:?}");
+            known.link(&LinkMessage::default());
+            assert_eq!(
+                known.show(START).ask,
+                expected,
+                "one that says nothing of it"
+            );
+        }
+    }
+    let mut short = LinkMessage::default();
+    let part = LinkProtoInfoInet6::Other(DefaultNla::new(1, vec![0; 2]));
+    short.attributes = vec![LinkAttribute::ProtoInfoInet6(vec![part])];
+    assert_eq!(flags(&short), None);
+}
+
+#[test]
+fn the_links_own_address_counts_when_it_was_checked() {
+    let mut known = Known::default();
+    let mut message = address(AddressFlags::Tentative);
+    message.header.scope = AddressScope::Link;
+    known.address(&message, true);
+    assert_eq!(known.show(START).local, None);
+    message.attributes.pop();
+    known.address(&message, true);
+    assert_eq!(known.show(START).local, Some(ADDRESS));
+    assert_eq!(known.show(START).addresses, []);
+    known.address(&message, false);
+    assert_eq!(known.show(START).local, None);
+}
+
+#[test]
+fn addresses_that_another_machine_has_are_told_each_time() {
+    let mut known = Known::default();
+    known.address(&address(AddressFlags::Tentative), true);
+    assert_eq!(known.show(START).duplicates, []);
+    for number in 1..=3 {
+        // The kernel removes it, and says why.
+        let failed = AddressFlags::Tentative | AddressFlags::Dadfailed;
+        known.address(&address(failed), false);
+        assert_eq!(known.show(START).duplicates, [(ADDRESS, number)]);
+        known.address(&address(AddressFlags::Tentative), true);
+        assert_eq!(known.show(START).duplicates, [(ADDRESS, number)]);
+    }
+    for last in 0..100 {
+        known.duplicate(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
+    }
+    assert_eq!(known.show(START).duplicates.len(), MOST);
 }
 
 #[test]

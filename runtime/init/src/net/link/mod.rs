@@ -1,5 +1,6 @@
 //! One link's task: it joins the DHCP client to its sockets, to the kernel and to the status board.
 
+mod dhcp6;
 mod show;
 
 use std::future::pending;
@@ -20,7 +21,8 @@ use super::dhcp::{Action, Cause, Client, Identity, Lease};
 use super::fixed::{self, Fixed};
 use super::saved::{self, Saved};
 use super::socket::{Packets, Unicast};
-use super::{Info, Shared, sleep};
+use super::{Info, Shared, dhcp6 as protocol, ipv6, sleep};
+use dhcp6::Dhcp6;
 use show::{describe, terms};
 
 /// How long a link that was just brought up may take to find its carrier: the longest that negotiation takes on
@@ -43,6 +45,7 @@ pub struct Link {
     fixed: Option<Fixed>,
     packets: Option<Packets>,
     unicast: Option<Unicast>,
+    dhcp6: Dhcp6,
     watch: Watch,
     renewals: u64,
     /// Zero of the client's clock.
@@ -72,6 +75,7 @@ impl Link {
             .map(|byte| format!("{byte:02x}"))
             .collect();
         let deadline = Duration::from_secs(shared.settings.deadline.into());
+        let dhcp6 = protocol::Client::new(info.mac, shared.backoff, Box::new(random));
         Self {
             client: Client::new(identity, shared.backoff, Box::new(random)),
             client_id,
@@ -79,6 +83,7 @@ impl Link {
             fixed: shared.fixed(&info.name),
             packets: None,
             unicast: None,
+            dhcp6: Dhcp6::new(dhcp6),
             watch: Watch::new(info.index, info.mac),
             renewals: 0,
             epoch: Instant::now(),
@@ -103,9 +108,15 @@ impl Link {
         }
         self.fix().await;
         self.carrier_changed().await;
+        self.ask_dhcp6(&ipv6::Shown::default()).await;
         loop {
             let settles = (!self.settled()).then_some(self.settles);
-            let deadlines = [self.client.deadline(), self.watch.deadline(), settles];
+            let deadlines = [
+                self.client.deadline(),
+                self.dhcp6.client.deadline(),
+                self.watch.deadline(),
+                settles,
+            ];
             let wake = deadlines.into_iter().flatten().min();
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -124,6 +135,7 @@ impl Link {
                         self.packets = None;
                     }
                 },
+                received = dhcp6::receive(self.dhcp6.socket.as_ref()) => self.hear_dhcp6(received).await,
                 found = self.watch.conflict() => match found {
                     Ok(other) => self.conflict(other).await,
                     // The link went down, or the kernel has no memory: what was heard until then has to do.
@@ -137,6 +149,7 @@ impl Link {
             }
             let actions = self.client.tick(self.now());
             self.perform(actions).await;
+            self.tick_dhcp6().await;
             self.probe();
             self.settle();
             self.publish();
@@ -161,6 +174,7 @@ impl Link {
                 .update(|status| status.links.retain(|link| link.name != old.name));
         }
         self.carrier_changed().await;
+        self.ask_dhcp6(&old.ipv6).await;
     }
 
     async fn carrier_changed(&mut self) {

@@ -26,6 +26,7 @@ impl Link {
             addresses: self.addresses(),
             routes: self.routes(),
             lease: self.client.lease().map(|lease| self.shown(lease)),
+            lease6: self.dhcp6.shown(),
         };
         self.shared.board.update(|status| {
             match status
@@ -61,6 +62,13 @@ impl Link {
             let domains = fixed.search.iter().map(|it| (it.clone(), fixed.source));
             given.domains.extend(domains);
         }
+        // Before what routers say: RFC 8106, section 5.3.1.
+        if let Some(lease) = self.dhcp6.client.lease() {
+            let dns = lease.settings.dns.iter().copied().map(IpAddr::V6);
+            given.servers.extend(dns.map(|it| (it, Source::Dhcp6)));
+            let domains = lease.settings.search.iter().cloned();
+            given.domains.extend(domains.map(|it| (it, Source::Dhcp6)));
+        }
         let ipv6 = &self.info.ipv6;
         let dns = ipv6.dns.iter().copied().map(IpAddr::V6);
         let source = Source::RouterAdvertisement;
@@ -89,7 +97,7 @@ impl Link {
                 .collect()
         };
         let fixed = self.fixed.as_ref().map(of_settings).unwrap_or_default();
-        // The kernel names those that are fixed too.
+        // The kernel names those that are fixed too, and DHCPv6's.
         let ipv6 = self
             .info
             .ipv6
@@ -98,12 +106,21 @@ impl Link {
             .map(|(address, prefix)| Address {
                 address: (*address).into(),
                 prefix: *prefix,
-                source: Source::RouterAdvertisement,
+                source: self.source_of(*address),
             });
         let ipv6: Vec<Address> = ipv6
             .filter(|it| !fixed.iter().any(|other| other.address == it.address))
             .collect();
         lease.into_iter().chain(fixed).chain(ipv6).collect()
+    }
+
+    /// Who gave an IPv6 address that is not fixed.
+    fn source_of(&self, address: Ipv6Addr) -> Source {
+        if self.dhcp6.address() == Some(address) {
+            Source::Dhcp6
+        } else {
+            Source::RouterAdvertisement
+        }
     }
 
     fn routes(&self) -> Vec<Route> {
@@ -156,9 +173,11 @@ impl Link {
             .zip(new.routers.first())
             .filter(|_| !old.configured())
         {
-            log::info!(
-                "net: {name}: IPv6 {address}/{prefix} by router advertisement, router {router}"
-            );
+            let source = match self.source_of(*address) {
+                Source::Dhcp6 => "DHCPv6",
+                _ => "router advertisement",
+            };
+            log::info!("net: {name}: IPv6 {address}/{prefix} by {source}, router {router}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The whole network task against real servers, each test in namespaces of its own.
 
 mod addresses;
+mod dhcp6;
 mod many;
 mod servers;
 pub mod world;

@@ -235,7 +235,7 @@ impl World {
         Ok(())
     }
 
-    fn in_servers_namespace<T: Send>(
+    pub fn in_servers_namespace<T: Send>(
         &self,
         work: impl FnOnce() -> io::Result<T> + Send,
     ) -> io::Result<T> {

@@ -1,0 +1,147 @@
+//! Servers that mean no good, and whatever comes in whatever state.
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+
+use super::*;
+
+#[test]
+fn what_was_not_asked_is_not_heard() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.gives(SERVER, ADDRESS, 60), [], "before anything");
+    let mut bench = Bench::soliciting();
+    let identity = Identity::of(MAC);
+    let stale = fake::reply(
+        kind::ADVERTISE,
+        bench.client.xid + 1,
+        &identity,
+        SERVER,
+        &[given(ADDRESS, 60)],
+    );
+    assert_eq!(
+        bench.client.receive(bench.now, &stale),
+        [],
+        "another exchange"
+    );
+    let other = Identity::of([1; 6]);
+    let xid = bench.client.xid;
+    let others = fake::reply(kind::REPLY, xid, &other, SERVER, &[given(ADDRESS, 60)]);
+    assert_eq!(
+        bench.client.receive(bench.now, &others),
+        [],
+        "another client"
+    );
+    for local in [0xfe80, 0xff02, 0] {
+        let address = Ipv6Addr::new(local, 0, 0, 0, 0, 0, 0, 1);
+        assert_eq!(bench.offers(SERVER, address, 255), [], "{address}");
+        assert_eq!(bench.gives(SERVER, address, 60), [], "{address}");
+    }
+    assert_eq!(bench.client.state, State::Soliciting);
+    let mut bench = Bench::bound();
+    assert_eq!(bench.gives(SERVER, OTHER, 60), [], "in BOUND");
+}
+
+#[test]
+fn a_storm_of_refusals_is_met_with_patience() {
+    let mut bench = Bench::soliciting();
+    let mut pauses = Vec::new();
+    for _ in 0..6 {
+        bench.offers(SERVER, ADDRESS, 255);
+        let actions = bench.refuses(SERVER, status::NOT_ON_LINK);
+        let before = bench.now;
+        if sent(&actions).is_none() {
+            assert_eq!(
+                bench.refuses(SERVER, status::NOT_ON_LINK),
+                [],
+                "nothing is asked"
+            );
+            assert_eq!(sent(&bench.step()), Some(kind::SOLICIT));
+        }
+        pauses.push((bench.now - before).as_secs_f64().round());
+    }
+    assert!(
+        pauses.is_sorted() && pauses.first() == Some(&0.0) && pauses.last() > Some(&5.0),
+        "{pauses:?}"
+    );
+}
+
+#[test]
+fn refusals_of_whom_nobody_asked_change_nothing() {
+    let mut bench = Bench::bound();
+    bench.step();
+    for code in 0..=10 {
+        assert_eq!(
+            bench.refuses(SECOND, code),
+            [],
+            "status {code} of another server"
+        );
+        if code != status::NO_BINDING {
+            assert_eq!(bench.refuses(SERVER, code), [], "status {code}");
+        }
+    }
+    assert_eq!(bench.client.state, State::Renewing);
+    assert_eq!(bench.client.held().map(|it| it.address), Some(ADDRESS));
+}
+
+#[test]
+fn a_lease_of_a_second_makes_no_hot_loop() {
+    let mut bench = Bench::soliciting();
+    let start = bench.now;
+    let mut messages = 0;
+    while bench.now < start + Duration::from_secs(60) {
+        bench.gives(SERVER, ADDRESS, 1);
+        messages += bench
+            .step()
+            .iter()
+            .filter(|it| matches!(it, Action::Send(_)))
+            .count();
+    }
+    assert!(messages <= 240, "{messages}");
+}
+
+#[test]
+fn a_huge_reply_is_read_within_limits() {
+    let mut bench = Bench::soliciting();
+    let name = [[1, b'a', 7].as_slice(), b"example", &[0]].concat();
+    let options = [
+        association(&vec![fake::address(ADDRESS, 60, 60); 1000]),
+        fake::option(option::RAPID_COMMIT, &[]),
+        fake::option(option::DNS, &DNS.octets().repeat(1000)),
+        fake::option(option::SEARCH, &name.repeat(1000)),
+        fake::option(option::NTP, &fake::option(1, &DNS.octets()).repeat(500)),
+    ];
+    let actions = bench.says(kind::REPLY, SERVER, &options);
+    let Some(Action::Acquired(lease)) = actions.first() else {
+        panic!("{actions:?}");
+    };
+    let settings = &lease.settings;
+    assert_eq!(
+        (
+            settings.dns.len(),
+            settings.search.len(),
+            settings.ntp.len()
+        ),
+        (16, 1, 16)
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn no_event_in_any_state_breaks_the_client(input in proptest::collection::vec(prop_oneof![1 => any::<u8>(), 2 => 0_u8..16], 0..600)) {
+        drive::drive(&input);
+    }
+}
+
+#[test]
+fn half_of_what_is_driven_gets_an_address() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let inputs = proptest::collection::vec(any::<u8>(), 100..400);
+    let reached = (0..200).filter(|_| {
+        let input = inputs.new_tree(&mut runner).map(|tree| tree.current());
+        input.is_ok_and(|input| drive::drive(&input))
+    });
+    let reached = reached.count();
+    assert!(reached >= 100, "{reached} of 200");
+}
