@@ -1,5 +1,7 @@
 //! Disks that somebody else wrote.
 
+use std::sync::LazyLock;
+
 use super::Input;
 use super::input::put;
 use crate::storage::choose::{self, Found, LABEL};
@@ -62,6 +64,8 @@ pub fn superblock(data: &[u8]) {
 pub fn gpt(data: &[u8]) {
     const FIRST: u64 = 2048;
     const OLD: u64 = 8192;
+    /// The sum of the entries as they are made here.
+    static WHOLE: LazyLock<u32> = LazyLock::new(|| crc32(&entries()));
     let mut input = Input::new(data);
     let mode = input.byte();
     let mut head = vec![0; HEAD];
@@ -69,13 +73,7 @@ pub fn gpt(data: &[u8]) {
     put(&mut head, 510, &[0x55, 0xaa]);
     let place = input.pick(2_u64, &[34, 3]);
     let at = usize::try_from(place).unwrap_or(2) * SECTOR;
-    for (number, (first, last)) in [(FIRST, 4095), (4096, 6143_u64)].into_iter().enumerate() {
-        let entry = at + number * 128;
-        put(&mut head, entry, &[7; 32]);
-        put(&mut head, entry + 32, &first.to_le_bytes());
-        put(&mut head, entry + 40, &last.to_le_bytes());
-        put(&mut head, entry + 48, &(1_u64 << 59).to_le_bytes());
-    }
+    put(&mut head, at, &entries());
     let fields = [
         (24, 1),
         (32, OLD - 1),
@@ -90,23 +88,30 @@ pub fn gpt(data: &[u8]) {
         put(&mut header, at, &value.to_le_bytes());
     }
     put(&mut header, 80, &[128, 0, 0, 0, 128, 0, 0, 0]);
+    let (entry, mut changed) = (at, false);
     for _ in 0..input.byte() % 8 {
         let at = usize::from(input.byte());
         match input.byte() % 4 {
             0 => put(&mut header, at % 92, input.piece()),
             1 => put(&mut header, at % 12 * 8, &input.u64().to_le_bytes()),
-            2 => put(
-                &mut head,
-                place as usize * SECTOR + at * 8 % 512,
-                &input.u64().to_le_bytes(),
-            ),
-            _ => put(&mut head, usize::from(input.u16()), input.piece()),
+            kind => {
+                changed = true;
+                if kind == 2 {
+                    put(&mut head, entry + at * 8 % 512, &input.u64().to_le_bytes());
+                } else {
+                    put(&mut head, usize::from(input.u16()), input.piece());
+                }
+            }
         }
     }
-    if mode & 3 != 3 {
-        let entries = head.get(at..at + 128 * 128).unwrap_or_default();
-        let sum = crc32(entries).to_le_bytes();
-        put(&mut header, 88, &sum);
+    match mode & 3 {
+        // A sum of 16 KiB takes longer than all the rest.
+        0 | 1 if !changed => put(&mut header, 88, &WHOLE.to_le_bytes()),
+        3 => {}
+        _ => {
+            let entries = head.get(at..at + 128 * 128).unwrap_or_default();
+            put(&mut header, 88, &crc32(entries).to_le_bytes());
+        }
     }
     let mut backup = header.clone();
     let own = header.get(32..40).unwrap_or_default().to_vec();
@@ -141,6 +146,9 @@ pub fn gpt(data: &[u8]) {
             "{at}"
         );
     }
+    if mode & 0x40 == 0 {
+        return;
+    }
     // The table in force afterwards is whole, and says so.
     let mut after = head.clone();
     for (at, bytes) in &extension.writes {
@@ -152,4 +160,17 @@ pub fn gpt(data: &[u8]) {
     }
     let after = Table::read(&after).map(|table| table.backup());
     assert_eq!(after, Ok(sectors - 1));
+}
+
+/// Two partitions, the second of them to be grown.
+fn entries() -> Vec<u8> {
+    let mut entries = vec![0; 128 * 128];
+    for (number, (first, last)) in [(2048, 4095), (4096, 6143_u64)].into_iter().enumerate() {
+        let at = number * 128;
+        put(&mut entries, at, &[7; 32]);
+        put(&mut entries, at + 32, &u64::to_le_bytes(first));
+        put(&mut entries, at + 40, &last.to_le_bytes());
+        put(&mut entries, at + 48, &(1_u64 << 59).to_le_bytes());
+    }
+    entries
 }
