@@ -22,7 +22,7 @@ let
         count = int(COUNT)
         direct = [f"-kernel {KERNEL} -initrd {INITRAMFS} -append '{COMMAND_LINE}'"]
         disk = btrfs("disk", "tinyboot")
-        machines = {
+        guests = {
             "uefi": Guest("uefi", ISO, disks=[disk]),
             "direct": Guest("direct", ISO, disks=[disk], firmware="bios", arguments=direct),
         }
@@ -34,7 +34,7 @@ let
         try:
             for boot in range(1, count + 1):
                 way = "uefi" if boot % 2 else "direct"
-                machine = machines[way]
+                machine = guests[way]
                 try:
                     machine.start()
                     machine.ready()
