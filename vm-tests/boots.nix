@@ -1,5 +1,5 @@
-# Boot after boot, on a host that is busy with other things: each is a whole life of the machine, up to the power button, by
-# turns from UEFI and with a kernel that is started directly. Only in the long run: boot-matrix has a few with each change.
+# Boot after boot, on a host that is busy with other things: each is a whole life of the machine, up to the power button, every
+# fifth from UEFI and the others with a kernel that is started directly. Only in the long run: boot-matrix has a few with each change.
 {
   mkTest,
   probeImage,
@@ -22,9 +22,9 @@ let
         count = int(COUNT)
         direct = [f"-kernel {KERNEL} -initrd {INITRAMFS} -append '{COMMAND_LINE}'"]
         disk = btrfs("disk", "tinyboot")
-        machines = {
+        guests = {
             "uefi": Guest("uefi", ISO, disks=[disk]),
-            "direct": Guest("direct", ISO, disks=[disk], firmware="bios", arguments=direct),
+            "direct": Guest("direct", ISO, disks=[disk], firmware="bios", arguments=direct, medium="-device ide-cd,drive=iso"),
         }
         # One for each processor.
         load = [subprocess.Popen(["sh", "-c", "while :; do :; done"]) for _ in range(os.cpu_count() or 1)]
@@ -33,8 +33,8 @@ let
         boots = 0
         try:
             for boot in range(1, count + 1):
-                way = "uefi" if boot % 2 else "direct"
-                machine = machines[way]
+                way = "uefi" if boot % 5 == 0 else "direct"
+                machine = guests[way]
                 try:
                     machine.start()
                     machine.ready()
