@@ -230,7 +230,7 @@ class Peer(Vm):
     """The machine at the other end of the wires: our kernel, BusyBox, dnsmasq, udhcpd and chronyd, with a shell on
     its console. Its wire number n is for the NIC `peer.wire(n)` of one other machine."""
 
-    def __init__(self, wires: int = 1, arguments: typing.Sequence[str] = ()) -> None:
+    def __init__(self, wires: int = 1, arguments: typing.Sequence[str] = (), name: str = "peer") -> None:
         self.commands = 0
         # Enough for the servers' closures, which lie in memory.
         options = [f"-m 768 -vga none -kernel {PEER_KERNEL} -initrd {PEER_INITRAMFS}"]
@@ -241,7 +241,7 @@ class Peer(Vm):
             self.sockets.append(path)
             options += [f"-netdev stream,id=nic{number},server=on,addr.type=unix,addr.path={path}"]
             options += [f"-device virtio-net-pci,netdev=nic{number},romfile=,mac=52:54:00:00:01:{number + 1:02x}"]
-        super().__init__("peer", options)
+        super().__init__(name, options)
         self.start()
         self.wait("peer: up", BOOT)
         for number in range(wires):

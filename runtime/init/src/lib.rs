@@ -64,7 +64,7 @@ fn boot() -> io::Result<Infallible> {
     console::keep();
     let (settings, value) = settings::load(Path::new(settings::PATH));
     let settings = machine::customise(settings, value);
-    let source = clock::floor(&settings.clock, None);
+    let source = clock::start(&settings.clock);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -24,6 +24,14 @@ pub struct Discipline {
 }
 
 impl Discipline {
+    /// That of a clock that was set from a good source already.
+    pub fn synchronised() -> Self {
+        Self {
+            synchronised: true,
+            doubt: None,
+        }
+    }
+
     /// Takes the next sample's offset in nanoseconds. The first one is believed, since nothing is known that would
     /// contradict it; later a jump of more than a second needs a second sample that agrees.
     pub fn correct(&mut self, offset: i64) -> Correction {

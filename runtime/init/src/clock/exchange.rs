@@ -38,13 +38,14 @@ pub enum Error {
     Rejected(Reject),
 }
 
-/// Asks a server, a name or an address, for the time. The system's resolver works on a thread of its own. Dropping
-/// the future ends the exchange.
+/// Asks a server, a name or an address, for the time; who answered, and what. A name is resolved anew each time, so
+/// that what the name service says now counts. The system's resolver works on a thread of its own. Dropping the future
+/// ends the exchange.
 ///
 /// # Errors
 ///
 /// That of the last address that was tried.
-pub async fn ask(machine: &impl Machine, server: &str) -> Result<Sample, Error> {
+pub async fn ask(machine: &impl Machine, server: &str) -> Result<(IpAddr, Sample), Error> {
     let addresses: Vec<SocketAddr> = match server.parse::<IpAddr>() {
         Ok(address) => vec![(address, sntp::PORT).into()],
         Err(_) => {
@@ -58,7 +59,9 @@ pub async fn ask(machine: &impl Machine, server: &str) -> Result<Sample, Error> 
     };
     let mut result = Err(Error::Resolve(io::ErrorKind::NotFound.into()));
     for address in addresses {
-        result = exchange(machine, address).await;
+        result = exchange(machine, address)
+            .await
+            .map(|sample| (address.ip(), sample));
         if result.is_ok() {
             break;
         }

@@ -1,4 +1,4 @@
-//! The machine's own clocks: clock_settime(2), adjtimex(2) and rtc(4).
+//! The machine's own clocks: clock_settime(2), adjtimex(2), rtc(4) and the host's by PTP.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,11 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
 
 use super::calendar::Date;
+use super::ptp::{self, Host};
+use super::resume::Reading;
 
+/// The RTC's time in seconds since 1970, as the kernel reads it.
+const RTC: &str = "/sys/class/rtc/rtc0/since_epoch";
 const NANOSECONDS: i64 = 1_000_000_000;
 
 /// What the clock's task does to the machine; tests have another one.
@@ -38,6 +42,11 @@ pub trait Machine: Send + Sync + 'static {
     ///
     /// What the kernel says.
     fn vouch(&self, error: Duration) -> io::Result<()>;
+    /// What the hypervisor shows of the host's clock; `None` if there is no such thing.
+    fn host(&self) -> Option<Host>;
+    /// What RTC and clock say, and how long the machine has run; `None` if there is no RTC, or if reading it took so
+    /// long that they do not belong together. Takes about a millisecond.
+    fn reading(&self) -> Option<Reading>;
     /// Writes the time into the RTC. May block for a second.
     ///
     /// # Errors
@@ -83,6 +92,24 @@ impl Machine for Kernel {
         adjtimex(&mut request)
     }
 
+    fn host(&self) -> Option<Host> {
+        ptp::read()
+    }
+
+    fn reading(&self) -> Option<Reading> {
+        let running = || {
+            let time = clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?;
+            Some(time.tv_sec() * NANOSECONDS + time.tv_nsec())
+        };
+        let before = running()?;
+        let reading = Reading {
+            rtc: read_rtc().ok()?,
+            clock: self.now(),
+            running: running()?,
+        };
+        (reading.running - before < NANOSECONDS / 2).then_some(reading)
+    }
+
     fn write_rtc(&self) -> io::Result<()> {
         let rtc = File::open("/dev/rtc0")?;
         // To the nearest second: the RTC knows no parts of one.
@@ -93,6 +120,18 @@ impl Machine for Kernel {
         unsafe { rtc_set_time(rtc.as_raw_fd(), &raw const time) }?;
         Ok(())
     }
+}
+
+/// The RTC's time in seconds since 1970.
+///
+/// # Errors
+///
+/// There is none, or it cannot be read.
+pub fn read_rtc() -> io::Result<i64> {
+    let text = std::fs::read_to_string(RTC)?;
+    text.trim()
+        .parse()
+        .map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
 fn adjtimex(request: &mut libc::timex) -> io::Result<()> {

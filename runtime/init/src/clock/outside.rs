@@ -4,12 +4,9 @@ use std::io;
 
 use super::NANOSECONDS;
 use super::calendar::Date;
-use super::kernel::{Kernel, Machine};
+use super::kernel::{Kernel, Machine, read_rtc};
 use crate::settings;
 use crate::status::Board;
-
-/// The RTC's time in seconds since 1970, as the kernel reads it.
-const RTC: &str = "/sys/class/rtc/rtc0/since_epoch";
 
 /// Why the time was not set.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +45,9 @@ pub(super) fn set_on(
 ) -> Result<(), Error> {
     let wanted = match time {
         Some(time) => time,
-        None => read_rtc().map_err(Error::NoRtc)?,
+        None => read_rtc()
+            .map_err(Error::NoRtc)?
+            .saturating_mul(NANOSECONDS),
     };
     let date = Date::of(wanted.div_euclid(NANOSECONDS));
     if wanted.div_euclid(NANOSECONDS) < i64::try_from(settings.floor).unwrap_or(0) {
@@ -63,15 +62,4 @@ pub(super) fn set_on(
         log::debug!("clock: the RTC cannot be set: {error}");
     }
     Ok(())
-}
-
-fn read_rtc() -> io::Result<i64> {
-    let text = std::fs::read_to_string(RTC)?;
-    let seconds: i64 = text
-        .trim()
-        .parse()
-        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    seconds
-        .checked_mul(NANOSECONDS)
-        .ok_or(io::ErrorKind::InvalidData.into())
 }

@@ -14,14 +14,26 @@ pub const PORT: u16 = 123;
 /// Seconds from 1900, where NTP's time starts, to 1970.
 const NTP_TO_UNIX: i64 = 2_208_988_800;
 const NANOSECONDS: i64 = 1_000_000_000;
+/// A server that may be off by so many seconds knows nothing (MAXDISP in RFC 5905).
+const INFINITY: u64 = 16;
 
 /// What one answer says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Nanoseconds to add to the local clock.
     pub offset: i64,
-    /// How long the packets were on their way, both together: the offset is right within half of this.
+    /// How long the packets were on their way, both together: the offset is what the server's clock says within half of
+    /// this.
     pub delay: Duration,
+    /// How far the server says that its own clock may be off: root dispersion and half of the root delay.
+    pub root: Duration,
+}
+
+impl Sample {
+    /// How far the offset may be off, if the server is right.
+    pub fn error(&self) -> Duration {
+        self.delay / 2 + self.root
+    }
 }
 
 /// Why an answer does not count.
@@ -65,6 +77,7 @@ pub fn read(packet: &[u8], nonce: u64, sent: i64, received: i64) -> Result<Sampl
         ]));
     }
     let (arrived, answered) = (timestamp(packet, 32), timestamp(packet, 40));
+    let (root_delay, root_dispersion) = (short(packet, 4)?, short(packet, 8)?);
     if leap == 3 || stratum > 15 || arrived == 0 || answered == 0 {
         return Err(Reject::Unsynchronised);
     }
@@ -81,7 +94,19 @@ pub fn read(packet: &[u8], nonce: u64, sent: i64, received: i64) -> Result<Sampl
     Ok(Sample {
         offset,
         delay: Duration::from_nanos((round_trip - at_server).unsigned_abs()),
+        root: root_delay / 2 + root_dispersion,
     })
+}
+
+/// Seconds in NTP's short form, with 16 bits behind the point. RFC 4330, section 5, calls a second infinite for the
+/// paranoid; the servers of networks that nothing reaches say ten of themselves, so it is RFC 5905's 16 s here. What is
+/// negative is as good as infinite.
+fn short(packet: &[u8; LENGTH], offset: usize) -> Result<Duration, Reject> {
+    let value = timestamp(packet, offset) >> 32;
+    if value >= INFINITY << 16 {
+        return Err(Reject::Unsynchronised);
+    }
+    Ok(Duration::from_nanos((value * 1_000_000_000) >> 16))
 }
 
 fn timestamp(packet: &[u8; LENGTH], offset: usize) -> u64 {
@@ -162,7 +187,8 @@ mod tests {
             sample,
             Ok(Sample {
                 offset: 20 * MILLISECOND,
-                delay: Duration::from_millis(20)
+                delay: Duration::from_millis(20),
+                root: Duration::ZERO,
             })
         );
     }
@@ -225,6 +251,21 @@ mod tests {
             read(&packet, NONCE, NOW, NOW + 21 * MILLISECOND),
             Err(Reject::Unsynchronised)
         );
+    }
+
+    #[test]
+    fn what_the_server_says_of_itself_widens_the_error() {
+        let read_with = |delay: u32, dispersion: u32| {
+            let mut packet = good();
+            packet[4..8].copy_from_slice(&delay.to_be_bytes());
+            packet[8..12].copy_from_slice(&dispersion.to_be_bytes());
+            read(&packet, NONCE, NOW, NOW + 21 * MILLISECOND).map(|sample| sample.error())
+        };
+        assert_eq!(read_with(0, 0), Ok(Duration::from_millis(10)));
+        assert_eq!(read_with(1 << 16, 1 << 14), Ok(Duration::from_millis(760)));
+        for (delay, dispersion) in [(16 << 16, 0), (0, 16 << 16), (u32::MAX, 0)] {
+            assert_eq!(read_with(delay, dispersion), Err(Reject::Unsynchronised));
+        }
     }
 
     #[test]

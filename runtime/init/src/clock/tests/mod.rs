@@ -1,11 +1,20 @@
 //! The clock's task on a machine that is not this one, with a server that is.
 
+mod pauses;
+mod several;
+
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tinyboot::status::{Lease, Link};
+use std::time::Duration;
 
+use tinyboot::status::{Lease, Link, Status};
+
+use super::keeper::Network;
+use super::pace::Round;
+use super::ptp::Host;
+use super::resume::Reading;
 use super::*;
 use crate::net::tests::world::{Outcome, World, isolated};
 
@@ -23,6 +32,9 @@ struct Hands {
     slewed: Vec<i64>,
     error: Option<Duration>,
     rtc: Option<i64>,
+    host: Option<Host>,
+    /// RTC and running time, if there is an RTC; the clock is `now`.
+    reading: Option<Reading>,
 }
 
 impl Fake {
@@ -55,6 +67,17 @@ impl Machine for Fake {
     fn vouch(&self, error: Duration) -> io::Result<()> {
         self.with(|hands| hands.error = Some(error));
         Ok(())
+    }
+
+    fn host(&self) -> Option<Host> {
+        self.with(|hands| hands.host)
+    }
+
+    fn reading(&self) -> Option<Reading> {
+        self.with(|hands| {
+            let clock = hands.now;
+            hands.reading.map(|reading| Reading { clock, ..reading })
+        })
     }
 
     fn write_rtc(&self) -> io::Result<()> {
@@ -105,7 +128,11 @@ fn the_saved_time_counts_if_it_is_later() -> io::Result<()> {
 
 /// A server at 127.0.0.1 that says what `time` says and counts how often it was asked.
 fn serve(stratum: u8, time: i64) -> io::Result<Arc<Mutex<u32>>> {
-    let socket = UdpSocket::bind((SERVER, sntp::PORT))?;
+    serve_at(SERVER, stratum, time)
+}
+
+fn serve_at(address: Ipv4Addr, stratum: u8, time: i64) -> io::Result<Arc<Mutex<u32>>> {
+    let socket = UdpSocket::bind((address, sntp::PORT))?;
     let asked = Arc::new(Mutex::new(0));
     let count = asked.clone();
     std::thread::spawn(move || {
@@ -125,8 +152,29 @@ fn serve(stratum: u8, time: i64) -> io::Result<Arc<Mutex<u32>>> {
     Ok(asked)
 }
 
+fn asker(world: &World, machine: &Fake) -> Keeper<Fake> {
+    let persistent = world.persistent.subscribe();
+    let mut keeper = Keeper::new(
+        machine.clone(),
+        settings(0),
+        world.board.clone(),
+        persistent,
+    );
+    keeper.network = Network::of(&world.board.snapshot());
+    keeper
+}
+
+async fn round(keeper: &mut Keeper<Fake>) -> Round {
+    let answers = keeper.ask(&keeper.to_ask()).await;
+    keeper.judge(answers).await
+}
+
 /// Loopback up, and a link whose lease names the server.
 async fn lease(world: &World) -> Outcome {
+    lease_with(world, &[SERVER]).await
+}
+
+async fn lease_with(world: &World, servers: &[Ipv4Addr]) -> Outcome {
     world.loopback().await?;
     world.board.update(|status| {
         let lease = Lease {
@@ -139,7 +187,7 @@ async fn lease(world: &World) -> Outcome {
             search: Vec::new(),
             host_name: None,
             mtu: None,
-            ntp: vec![SERVER],
+            ntp: servers.to_vec(),
             seconds: None,
             renewals: 0,
         };
@@ -232,12 +280,9 @@ fn a_server_may_set_the_clock_back_but_not_before_the_floor() -> Outcome {
                 world.board.clone(),
                 world.persistent.subscribe(),
             );
-            let network = Network::of(&world.board.snapshot());
-            let servers = keeper.servers(&network);
-            assert_eq!(
-                keeper.question(&servers, &network, Instant::now()).await,
-                None
-            );
+            keeper.network = Network::of(&world.board.snapshot());
+            let answers = keeper.ask(&keeper.to_ask()).await;
+            assert_eq!(keeper.judge(answers).await, Round::Failed);
             assert_eq!(built_later.now(), (TRUTH + 86_400) * NANOSECONDS);
             Ok(())
         },
@@ -259,14 +304,11 @@ fn a_server_that_refuses_is_left_alone() -> Outcome {
                 world.board.clone(),
                 world.persistent.subscribe(),
             );
-            let network = Network::of(&world.board.snapshot());
-            let servers = keeper.servers(&network);
-            assert_eq!(servers, ["127.0.0.1"]);
-            assert_eq!(
-                keeper.question(&servers, &network, Instant::now()).await,
-                None
-            );
-            assert_eq!(keeper.servers(&network), [""; 0]);
+            keeper.network = Network::of(&world.board.snapshot());
+            assert_eq!(keeper.to_ask(), ["127.0.0.1"]);
+            let answers = keeper.ask(&keeper.to_ask()).await;
+            assert_eq!(keeper.judge(answers).await, Round::Failed);
+            assert_eq!(keeper.to_ask(), [""; 0]);
             assert_eq!(*asked.lock().unwrap_or_else(PoisonError::into_inner), 1);
             Ok(())
         },

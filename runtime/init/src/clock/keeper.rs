@@ -1,0 +1,458 @@
+//! The task that keeps the clock right: from whom it takes the time, and what follows of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tinyboot::status::Status;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::discipline::{Correction, Discipline};
+use super::kernel::{Machine, seconds};
+use super::pace::{self, Pace, Round};
+use super::resume::Watch;
+use super::round::{Answers, Servers};
+use super::select::{self, Choice};
+use super::sntp::Sample;
+use super::{NANOSECONDS, floor_of, raise, saved, step};
+use crate::settings;
+use crate::status::Board;
+
+/// Between two looks at the hypervisor's clock and the RTC: the one wake-up that an idle machine has for its clock.
+const LOOK: Duration = Duration::from_secs(64);
+/// Until the hypervisor's clock is read again when it says that the clock would jump.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Between two times that the time is saved.
+const SAVE: Duration = Duration::from_secs(3600);
+/// How far the clock may be off after it was set by the RTC.
+const RTC_ERROR: Duration = Duration::from_secs(2);
+
+pub struct Keeper<M> {
+    machine: Arc<M>,
+    settings: settings::Clock,
+    board: Board,
+    persistent: watch::Receiver<Option<PathBuf>>,
+    pub(super) network: Network,
+    servers: Servers,
+    discipline: Discipline,
+    pace: Pace,
+    watch: Watch,
+    synchronised: bool,
+    /// True while the hypervisor shows its clock; no server is asked then.
+    host: bool,
+    /// True if what the clock says is worth keeping: a server said it, or there is nothing better.
+    trusted: bool,
+    /// Servers that were outvoted the last time that they answered.
+    outvoted: Vec<String>,
+    /// What was said last of servers that disagree without a majority.
+    disagreement: Option<String>,
+    /// When the status and the RTC were told of the time last.
+    told: Option<Instant>,
+    pub(super) ask_at: Instant,
+    look_at: Instant,
+}
+
+/// What it was time for.
+enum Due {
+    Look,
+    Judge(Answers),
+}
+
+impl<M: Machine> Keeper<M> {
+    pub fn new(
+        machine: M,
+        settings: settings::Clock,
+        board: Board,
+        persistent: watch::Receiver<Option<PathBuf>>,
+    ) -> Self {
+        let source = board.snapshot().clock.source;
+        // The boot has set the clock already.
+        let synchronised = source.starts_with("ptp ");
+        board.update(|status| {
+            if source.is_empty() {
+                status.clock.source = "rtc".into();
+            }
+            status.clock.synchronized = synchronised;
+        });
+        Self {
+            machine: Arc::new(machine),
+            settings,
+            board,
+            persistent,
+            network: Network::default(),
+            servers: Servers::default(),
+            discipline: if synchronised {
+                Discipline::synchronised()
+            } else {
+                Discipline::default()
+            },
+            pace: Pace::new(),
+            watch: Watch::default(),
+            synchronised,
+            host: synchronised,
+            trusted: synchronised || source == "floor" || source == "saved",
+            outvoted: Vec::new(),
+            disagreement: None,
+            told: None,
+            ask_at: Instant::now(),
+            look_at: Instant::now(),
+        }
+    }
+
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut status = self.board.subscribe();
+        let mut storage = self.persistent.clone();
+        self.found_persistent().await;
+        let mut save_at = Instant::now() + SAVE;
+        loop {
+            let known = self.network.clone();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                // Other changes must not break off a question that is under way.
+                Ok(now) = async { status.wait_for(|now| Network::of(now) != known).await.map(|now| Network::of(&now)) } => {
+                    if !self.synchronised {
+                        self.hurry();
+                    } else if now.servers != self.network.servers {
+                        // The others may know better than the one that was there first.
+                        self.ask_at = self.ask_at.min(Instant::now() + pace::COMPLETE);
+                    }
+                    self.network = now;
+                }
+                Ok(()) = storage.changed() => self.found_persistent().await,
+                () = sleep_until(save_at) => {
+                    self.save().await;
+                    save_at = Instant::now() + SAVE;
+                }
+                due = self.due() => match due {
+                    Due::Look => self.look().await,
+                    Due::Judge(answers) => {
+                        let round = self.judge(answers).await;
+                        if round == Round::Failed {
+                            self.catch_up();
+                        }
+                        self.ask_at = Instant::now() + self.pace.after(round);
+                    }
+                }
+            }
+        }
+        self.save().await;
+    }
+
+    /// Asks at once, and as often as at the beginning.
+    fn hurry(&mut self) {
+        self.pace = Pace::new();
+        self.ask_at = Instant::now();
+    }
+
+    /// Who is named: nobody without a network.
+    fn named(&self) -> impl Iterator<Item = &String> {
+        let named = self.network.servers.iter().chain(&self.settings.servers);
+        named.filter(|_| self.network.up)
+    }
+
+    /// Whom to ask now.
+    pub fn to_ask(&self) -> Vec<String> {
+        self.servers.next(self.named().cloned())
+    }
+
+    /// Waits for what is to be done next. Servers are asked unless the hypervisor's clock makes them needless; when it
+    /// is time for a look meanwhile, the look waits.
+    async fn due(&mut self) -> Due {
+        let asks = !self.host && self.named().next().is_some();
+        tokio::select! {
+            biased;
+            () = sleep_until(self.look_at) => return Due::Look,
+            () = sleep_until(self.ask_at), if asks => {}
+        }
+        let servers = self.to_ask();
+        Due::Judge(self.ask(&servers).await)
+    }
+
+    pub async fn ask(&mut self, servers: &[String]) -> Answers {
+        let (machine, settings) = (self.machine.clone(), self.settings.clone());
+        let is_possible = |offset| is_possible(machine.as_ref(), &settings, offset);
+        let haste = !self.synchronised;
+        self.servers
+            .ask(&self.machine, servers, is_possible, haste)
+            .await
+    }
+
+    /// Decides whom of those that answered to believe.
+    pub async fn judge(&mut self, answers: Answers) -> Round {
+        let samples: Vec<Sample> = answers.good.iter().map(|(_, sample)| *sample).collect();
+        let choice = match select::majority(&samples) {
+            Some(choice) => {
+                self.report_outvoted(&answers, &choice);
+                self.disagreement = None;
+                Some(choice)
+            }
+            None if samples.is_empty() => None,
+            None => self.without_majority(&answers, &samples),
+        };
+        let Some((choice, (server, sample))) =
+            choice.and_then(|choice| answers.good.get(choice.best).map(|best| (choice, best)))
+        else {
+            return Round::Failed;
+        };
+        let first = !self.synchronised;
+        let source = format!("ntp {server}");
+        let round = self
+            .take(&source, server, choice.offset, sample.error())
+            .await;
+        if first && !answers.complete {
+            Round::Hasty
+        } else {
+            round
+        }
+    }
+
+    /// Two servers that disagree, or two pairs: a clock that was right once is the one that decides, and is not made to
+    /// jump; before that, who is named first is believed, as if it were alone.
+    fn without_majority(&mut self, answers: &Answers, samples: &[Sample]) -> Option<Choice> {
+        let choice = if self.synchronised {
+            select::nearest(samples)
+        } else {
+            samples.first().map(|sample| Choice {
+                best: 0,
+                offset: sample.offset,
+                agreeing: 1,
+                outvoted: Vec::new(),
+            })
+        };
+        let best = choice
+            .as_ref()
+            .and_then(|choice| answers.good.get(choice.best));
+        let follows = match best {
+            Some((server, _)) if self.synchronised => format!("the clock agrees with {server}"),
+            Some((server, _)) => format!("{server} is named first and is believed"),
+            None => "the clock is left as it is".into(),
+        };
+        if self.disagreement.as_ref() != Some(&follows) {
+            let said = answers
+                .good
+                .iter()
+                .map(|(server, sample)| format!("{server} says {:+.3} s", seconds(sample.offset)));
+            let said: Vec<String> = said.collect();
+            log::warn!(
+                "clock: the servers disagree and none has a majority: {}; {follows}",
+                said.join(", ")
+            );
+            self.disagreement = Some(follows);
+        }
+        choice
+    }
+
+    /// Says who is outvoted, when that changes.
+    fn report_outvoted(&mut self, answers: &Answers, choice: &Choice) {
+        for (index, (server, sample)) in answers.good.iter().enumerate() {
+            let known = self.outvoted.iter().position(|it| it == server);
+            match (choice.outvoted.contains(&index), known) {
+                (true, None) => {
+                    let apart = seconds(sample.offset.saturating_sub(choice.offset));
+                    let side = if apart < 0.0 { "behind" } else { "ahead of" };
+                    log::warn!(
+                        "clock: {server} is {:.3} s {side} the {} servers that agree; it is not believed",
+                        apart.abs(),
+                        choice.agreeing
+                    );
+                    // Names that come and go must not pile up.
+                    if self.outvoted.len() >= 16 {
+                        self.outvoted.clear();
+                    }
+                    self.outvoted.push(server.clone());
+                }
+                (false, Some(place)) => {
+                    log::info!("clock: {server} agrees with the other servers again");
+                    self.outvoted.remove(place);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads the hypervisor's clock; where there is none, looks whether the machine was paused.
+    pub async fn look(&mut self) {
+        self.look_at = Instant::now() + LOOK;
+        let host = self.machine.host().filter(|host| {
+            let possible = is_possible(self.machine.as_ref(), &self.settings, host.offset);
+            if !possible && self.host {
+                log::warn!(
+                    "clock: the hypervisor's clock is before the image's floor; it is ignored"
+                );
+            }
+            possible
+        });
+        let had_one = std::mem::replace(&mut self.host, host.is_some());
+        if let Some(host) = host {
+            let by = format!("the hypervisor's clock ({})", host.source);
+            if self.take(host.source, &by, host.offset, host.error).await == Round::Doubtful {
+                self.look_at = Instant::now() + LOOK_AGAIN;
+            }
+            return;
+        }
+        if had_one {
+            log::warn!("clock: the hypervisor does not show its clock any longer");
+            self.hurry();
+        }
+        let jump = self.machine.reading().and_then(|now| self.watch.see(now));
+        if let Some(jump) = jump {
+            let (jump, what) = (seconds(jump), "this machine was paused, or its RTC was set");
+            let way = if jump < 0.0 { "back" } else { "ahead" };
+            log::info!("clock: the RTC went {:.0} s {way}: {what}", jump.abs());
+            self.hurry();
+        }
+        if self.to_ask().is_empty() {
+            self.catch_up();
+        }
+    }
+
+    /// After a pause, without anybody else to ask: sets the clock forward by what the RTC went on meanwhile, as the RTC
+    /// was believed when the machine started.
+    fn catch_up(&mut self) {
+        if !self.watch.is_open() {
+            return;
+        }
+        let Some(now) = self.machine.reading() else {
+            return;
+        };
+        if let Some(lacking) = self.watch.lacking(now) {
+            if let Err(error) = step(self.machine.as_ref(), lacking, "the RTC") {
+                log::error!("clock: it cannot be set: {error}");
+            }
+            if self.synchronised {
+                self.trusted = false;
+                self.vouch(RTC_ERROR);
+                self.board.update(|status| {
+                    status.clock.source = "rtc".into();
+                    status.clock.offset = seconds(lacking);
+                });
+            }
+        }
+        self.watch.settle();
+    }
+
+    /// Corrects the clock by an offset in nanoseconds that is right within `error`.
+    async fn take(&mut self, source: &str, by: &str, offset: i64, error: Duration) -> Round {
+        let off = seconds(offset);
+        let correction = self.discipline.correct(offset);
+        let done = match correction {
+            Correction::Confirm => {
+                log::warn!("clock: {off:+.3} s off according to {by}; asking again");
+                return Round::Doubtful;
+            }
+            Correction::Step => step(self.machine.as_ref(), offset, by),
+            Correction::Slew => self.machine.slew(offset),
+        };
+        if let Err(error) = done {
+            log::error!("clock: it cannot be set: {error}");
+            return Round::Done;
+        }
+        if correction == Correction::Slew {
+            log::debug!("clock: {off:+.6} s off according to {by}, within {error:?}");
+        }
+        self.vouch(error);
+        let first = !std::mem::replace(&mut self.synchronised, true);
+        self.trusted = true;
+        self.watch.settle();
+        let news = first || correction == Correction::Step;
+        // The hypervisor's clock is read every minute: that need not wake whoever follows the status.
+        let told = self.told.is_some_and(|at| at.elapsed() < pace::POLL / 2)
+            && self.board.snapshot().clock.source == source;
+        if news || !told {
+            self.board.update(|status| {
+                status.clock.synchronized = true;
+                status.clock.source = source.into();
+                status.clock.offset = off;
+            });
+            self.write_rtc().await;
+            self.told = Some(Instant::now());
+        }
+        if news {
+            self.save().await;
+        }
+        Round::Done
+    }
+
+    fn vouch(&self, error: Duration) {
+        if let Err(error) = self.machine.vouch(error) {
+            log::debug!("clock: the kernel does not take it as synchronised: {error}");
+        }
+    }
+
+    /// `/persistent` is there: it may know a later time than the clock, unless a server told the time already.
+    async fn found_persistent(&mut self) {
+        let Some(persistent) = self.persistent.borrow().clone() else {
+            return;
+        };
+        if self.synchronised {
+            return self.save().await;
+        }
+        let (machine, settings) = (self.machine.clone(), self.settings.clone());
+        let raised = tokio::task::spawn_blocking(move || {
+            raise(machine.as_ref(), &settings, Some(&persistent))
+        });
+        if let Ok(source @ ("saved" | "floor")) = raised.await {
+            self.trusted = true;
+            self.board
+                .update(|status| status.clock.source = source.into());
+        }
+    }
+
+    /// Saves the time if it is worth it, on a thread of its own: a slow disk must not hold up anything.
+    async fn save(&self) {
+        let Some(persistent) = self.persistent.borrow().clone().filter(|_| self.trusted) else {
+            return;
+        };
+        let now = self.machine.now().div_euclid(NANOSECONDS);
+        let saved = tokio::task::spawn_blocking(move || saved::save(&persistent, now)).await;
+        if let Ok(Err(error)) = saved {
+            log::warn!("clock: the time cannot be saved on /persistent: {error}");
+        }
+    }
+
+    /// Machines without an RTC are many, so a failure is no news. What the RTC said before counts no longer.
+    async fn write_rtc(&mut self) {
+        let machine = self.machine.clone();
+        let written = tokio::task::spawn_blocking(move || machine.write_rtc()).await;
+        if let Ok(Err(error)) = written {
+            log::debug!("clock: the RTC cannot be set: {error}");
+        }
+        self.watch.forget();
+        if let Some(now) = self.machine.reading() {
+            self.watch.see(now);
+        }
+    }
+}
+
+/// False for a time before the image was built.
+pub fn is_possible(machine: &impl Machine, settings: &settings::Clock, offset: i64) -> bool {
+    machine
+        .now()
+        .checked_add(offset)
+        .is_some_and(|time| time >= floor_of(settings).saturating_mul(NANOSECONDS))
+}
+
+/// What the status says of the network that matters here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    pub up: bool,
+    servers: Vec<String>,
+}
+
+impl Network {
+    pub fn of(status: &Status) -> Self {
+        let leases = || status.links.iter().filter_map(|link| link.lease.as_ref());
+        Self {
+            up: status
+                .links
+                .iter()
+                .any(|link| link.configured || link.lease.is_some()),
+            servers: leases()
+                .flat_map(|lease| &lease.ntp)
+                .map(|server| server.to_string())
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+# A machine that was paused has the right time again, by the NTP server, and without one by the RTC.
+{ mkTest, probeImage }:
+mkTest {
+  name = "clock-pause";
+  constants.ISO = probeImage.isoFile;
+  script = ''
+    import time
+
+    peer = Peer(arguments=["-rtc base=2031-05-05T12:00:00"])
+    peer.run("echo 'local stratum 5' > /etc/chrony.conf; echo 'allow all' >> /etc/chrony.conf")
+    peer.run("echo 'cmdport 0' >> /etc/chrony.conf; mkdir -p /var/lib/chrony /run/chrony")
+    peer.run("chronyd -x -u root -f /etc/chrony.conf")
+    peer.run(
+        "dnsmasq --user=root --group=root --no-resolv --no-hosts --no-ping --port=0 --dhcp-range=10.0.0.50,10.0.0.60,1h"
+        " --dhcp-leasefile=/tmp/leases --dhcp-authoritative --dhcp-option=option:ntp-server,10.0.0.1"
+    )
+    served = Guest("served", ISO, nics=[peer.wire()])
+    alone = Guest("alone", ISO, arguments=["-rtc base=2033-05-05T12:00:00"])
+    machines = [served, alone]
+    for machine in machines:
+        machine.start()
+    for machine in machines:
+        machine.ready()
+    served.says(r"tinyboot: clock: set to 2031-05-05T\S+, \S+ s ahead of what it was, by 10\.0\.0\.1")
+
+
+    def clock(machine: Guest) -> float:
+        """How far the machine's clock is ahead of the host's monotonic one, in seconds: what must not change."""
+        return int(machine.ask("time")) - time.monotonic()
+
+
+    before = [clock(machine) for machine in machines]
+    for machine in machines:
+        machine.monitor("stop")
+    began = time.monotonic()
+    # That is what a pause is: time that passes outside.
+    served.until("a pause of 20 s", lambda: time.monotonic() - began > 20)
+    for machine in machines:
+        machine.monitor("cont")
+    # The machine looks every 64 s, and asks twice.
+    resumed = 240
+
+    with subtest("a server tells the time after a pause"):
+        served.says(r"tinyboot: clock: the RTC went \d+ s ahead: this machine was paused", resumed)
+        served.says(r"tinyboot: clock: set to 2031-05-05T\S+, [12]\d\.\d+ s ahead of what it was, by 10\.0\.0\.1", resumed)
+        t.assertLess(abs(clock(served) - before[0]), 4)
+
+    with subtest("without a server the RTC does"):
+        alone.says(r"tinyboot: clock: set to 2033-05-05T\S+, [12]\d\.\d+ s ahead of what it was, by the RTC", resumed)
+        t.assertLess(abs(clock(alone) - before[1]), 4)
+
+    with subtest("once"):
+        for machine in machines:
+            t.assertEqual(len(machine.said(r"clock: the RTC went")), 1)
+        served.powered_off()
+        alone.powered_off()
+  '';
+}
