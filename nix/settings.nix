@@ -328,7 +328,7 @@ let
       type = types.names;
       default = [ ];
       example = [ "time.example.org" ];
-      description = "NTP servers, asked after those that DHCP names.";
+      description = "NTP servers, asked beside those that DHCP names, which come first. With three or more one that lies is outvoted. None is asked where KVM or Hyper-V shows its clock.";
     };
     control.agent = {
       type = types.bool;

@@ -185,7 +185,7 @@ pub struct Drivers {
 pub struct Clock {
     /// The clock is never set before this time, in seconds since the epoch.
     pub floor: u64,
-    /// NTP servers, names or addresses, asked after those that DHCP names.
+    /// NTP servers, names or addresses, asked beside those that DHCP names, which come first.
     pub servers: Vec<String>,
 }
 

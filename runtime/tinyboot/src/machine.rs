@@ -182,13 +182,18 @@ impl Machine {
         .await
     }
 
-    /// Waits until a time server's answer was applied to the clock; at once when one was already.
+    /// Waits until the clock was set by somebody who knows the time: a majority of the time servers that answered, the only
+    /// one that did, or the hypervisor's own clock (`ptp` in [`status::Clock::source`]); at once when it was already.
     ///
-    /// Without a network or a time server that never happens: put a bound on it
+    /// What is promised is that the clock was right once in this boot as far as they know, and is never before the image's
+    /// release. It is not promised how exact it is; that it stays so, for servers may vanish and a machine may be paused,
+    /// after which its clock stands behind for a minute or longer; that it does not step afterwards, forward or back; or
+    /// that the servers told the truth. The RTC, the guest agent and a time saved earlier do not count.
+    ///
+    /// Without a network or a time server that never happens, unless the hypervisor has a clock: put a bound on it
     /// ([`tokio::time::timeout`](https://docs.rs/tokio/latest/tokio/time/fn.timeout.html)) where the program can go on
-    /// with a time that is only not before the image was built. It is not promised that the clock does not step
-    /// afterwards. On an ordinary machine it returns at once, because there the operating system looks after the clock.
-    /// The wait can be dropped at any time.
+    /// with a time that is only not before the image was built. On an ordinary machine it returns at once, because there
+    /// the operating system looks after the clock. The wait can be dropped at any time.
     ///
     /// # Errors
     ///

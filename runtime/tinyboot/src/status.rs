@@ -219,11 +219,14 @@ pub struct Lease6 {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Clock {
-    /// True after the first answer of a time server was applied.
+    /// True after the first answer of a time server, or the hypervisor's clock, was applied. It stays true until the
+    /// machine restarts, whatever becomes of the servers.
     pub synchronized: bool,
-    /// Where the time comes from: `rtc`, `floor`, `saved`, `host`, `ntp 10.0.2.2`.
+    /// Where the time comes from: `rtc`; `floor`, the image's release; `saved`, the time kept on `/persistent`; `host`, the
+    /// guest agent; `ptp kvm` or `ptp hyperv`, the hypervisor's clock; `ntp 10.0.2.2`, the time server that was believed.
     pub source: String,
-    /// The last correction that was measured, in seconds; positive when the machine was slow.
+    /// The last correction that was measured, in seconds; positive when the machine was slow. One of up to a second is
+    /// still being slewed.
     pub offset: f64,
 }
 

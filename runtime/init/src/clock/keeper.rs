@@ -48,7 +48,8 @@ pub struct Keeper<M> {
     outvoted: Vec<String>,
     /// What was said last of servers that disagree without a majority.
     disagreement: Option<String>,
-    rtc_written: Option<Instant>,
+    /// When the status and the RTC were told of the time last.
+    told: Option<Instant>,
     pub(super) ask_at: Instant,
     look_at: Instant,
 }
@@ -94,7 +95,7 @@ impl<M: Machine> Keeper<M> {
             trusted: synchronised || source == "floor" || source == "saved",
             outvoted: Vec::new(),
             disagreement: None,
-            rtc_written: None,
+            told: None,
             ask_at: Instant::now(),
             look_at: Instant::now(),
         }
@@ -355,18 +356,18 @@ impl<M: Machine> Keeper<M> {
         let first = !std::mem::replace(&mut self.synchronised, true);
         self.trusted = true;
         self.watch.settle();
-        self.board.update(|status| {
-            status.clock.synchronized = true;
-            status.clock.source = source.into();
-            status.clock.offset = off;
-        });
         let news = first || correction == Correction::Step;
-        if news
-            || self
-                .rtc_written
-                .is_none_or(|at| at.elapsed() >= pace::POLL / 2)
-        {
+        // The hypervisor's clock is read every minute: that need not wake whoever follows the status.
+        let told = self.told.is_some_and(|at| at.elapsed() < pace::POLL / 2)
+            && self.board.snapshot().clock.source == source;
+        if news || !told {
+            self.board.update(|status| {
+                status.clock.synchronized = true;
+                status.clock.source = source.into();
+                status.clock.offset = off;
+            });
             self.write_rtc().await;
+            self.told = Some(Instant::now());
         }
         if news {
             self.save().await;
@@ -418,7 +419,6 @@ impl<M: Machine> Keeper<M> {
         if let Ok(Err(error)) = written {
             log::debug!("clock: the RTC cannot be set: {error}");
         }
-        self.rtc_written = Some(Instant::now());
         self.watch.forget();
         if let Some(now) = self.machine.reading() {
             self.watch.see(now);
