@@ -4,12 +4,12 @@ mod pauses;
 mod several;
 
 use std::io;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use std::time::Duration;
 
-use tinyboot::status::{Lease, Link, Status};
+use tinyboot::status::{Lease, Lease6, Link, Status};
 
 use super::keeper::Network;
 use super::pace::Round;
@@ -326,6 +326,21 @@ fn a_link_without_a_lease_is_a_network_too() {
     };
     assert!(!Network::of(&status(false)).up);
     assert!(Network::of(&status(true)).up);
+}
+
+#[test]
+fn a_dhcpv6_server_names_time_servers_too() {
+    let status = Status {
+        links: vec![Link {
+            lease6: Some(Lease6 {
+                ntp: vec![Ipv6Addr::LOCALHOST],
+                ..Lease6::default()
+            }),
+            ..Link::default()
+        }],
+        ..Status::default()
+    };
+    assert_eq!(Network::of(&status).servers, ["::1"]);
 }
 
 #[test]

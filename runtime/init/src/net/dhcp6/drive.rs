@@ -78,7 +78,7 @@ impl Input<'_> {
             3 => fake::option(option::RAPID_COMMIT, &[]),
             4 => fake::option(option::PREFERENCE, &[self.byte()]),
             5 => {
-                let code = if self.byte() % 2 == 0 {
+                let code = if self.byte().is_multiple_of(2) {
                     option::SOL_MAX_RT
                 } else {
                     option::REFRESH_TIME
@@ -99,7 +99,7 @@ impl Input<'_> {
 
     /// A server's message in the exchange `xid`.
     fn reply(&mut self, xid: u32) -> Vec<u8> {
-        let kind = if self.byte() % 2 == 0 {
+        let kind = if self.byte().is_multiple_of(2) {
             kind::REPLY
         } else {
             kind::ADVERTISE
@@ -116,7 +116,7 @@ impl Input<'_> {
         options.push(fake::address(self.address(), valid, valid));
         let mut all = vec![fake::association(identity.iaid, t1, t2, &options)];
         all.extend(self.options());
-        if self.byte() % 4 != 0 {
+        if !self.byte().is_multiple_of(4) {
             all.push(fake::option(option::RAPID_COMMIT, &[]));
         }
         fake::reply(kind, xid, &identity, &server, &all)
@@ -154,7 +154,7 @@ pub fn drive(input: &[u8]) -> bool {
             }
             13 => client.conflict(now),
             _ => {
-                up = input.byte() % 4 != 0;
+                up = !input.byte().is_multiple_of(4);
                 let ask = match input.byte() % 4 {
                     0 => Ask::Nothing,
                     1 => Ask::Settings,

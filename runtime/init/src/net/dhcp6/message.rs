@@ -161,7 +161,7 @@ impl<'a> Options<'a> {
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            (_, rest) = first(rest)?;
+            (_, _, rest) = first(rest)?;
         }
         Some(Self(bytes))
     }
@@ -170,9 +170,9 @@ impl<'a> Options<'a> {
     pub fn all(self, code: u16) -> impl Iterator<Item = &'a [u8]> {
         let mut rest = self.0;
         let options = std::iter::from_fn(move || {
-            let (option, after) = first(rest)?;
+            let (code, value, after) = first(rest)?;
             rest = after;
-            Some(option)
+            Some((code, value))
         });
         options
             .filter(move |(other, _)| *other == code)
@@ -223,11 +223,11 @@ impl<'a> Options<'a> {
 }
 
 /// The code and the value of the first option, and what follows it.
-fn first(bytes: &[u8]) -> Option<((u16, &[u8]), &[u8])> {
+fn first(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     let (code, rest) = bytes.split_first_chunk::<2>()?;
     let (length, rest) = rest.split_first_chunk::<2>()?;
     let (value, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
-    Some(((u16::from_be_bytes(*code), value), rest))
+    Some((u16::from_be_bytes(*code), value, rest))
 }
 
 /// What a server said to us.

@@ -34,7 +34,6 @@ impl Servers {
         let socket = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         socket.set_only_v6(true)?;
-        socket.set_reuse_address(true)?;
         socket.bind_device_by_index_v6(NonZeroU32::new(link))?;
         socket.bind(&SocketAddrV6::new(source, CLIENT_PORT, 0, link).into())?;
         Ok(Self {
@@ -60,9 +59,17 @@ impl Servers {
     ///
     /// What the kernel says, such as that the link went down.
     pub async fn receive(&self) -> io::Result<Vec<u8>> {
-        let mut message = vec![0; LARGEST];
-        let length = self.socket.recv(&mut message).await?;
-        message.truncate(length);
-        Ok(message)
+        loop {
+            self.socket.readable().await?;
+            let mut message = vec![0; LARGEST];
+            match self.socket.try_recv(&mut message) {
+                Ok(length) => {
+                    message.truncate(length);
+                    return Ok(message);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }

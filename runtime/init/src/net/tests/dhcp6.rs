@@ -135,13 +135,13 @@ impl World {
         let found = self.handle.link().get().match_name("cli0").execute();
         let link = found.try_collect::<Vec<_>>().await?;
         let attributes = link.iter().flat_map(|link| &link.attributes);
-        let mac = attributes.filter_map(|attribute| match attribute {
+        let mut mac = attributes.filter_map(|attribute| match attribute {
             rtnetlink::packet_route::link::LinkAttribute::Address(it) => {
                 <[u8; 6]>::try_from(it.as_slice()).ok()
             }
             _ => None,
         });
-        Ok(Identity::of(mac.last().ok_or("no hardware address")?))
+        Ok(Identity::of(mac.next().ok_or("no hardware address")?))
     }
 }
 
@@ -205,6 +205,7 @@ fn a_managed_network_gives_an_address_and_settings() -> Outcome {
             );
             assert_eq!(given.search, ["a.example", "b.example"]);
             assert!(link.settled && link.lease.is_none());
+            assert!(bound(546)?.is_empty(), "nothing is awaited");
             let shown: Vec<_> = link
                 .addresses
                 .iter()
