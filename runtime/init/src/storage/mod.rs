@@ -15,6 +15,7 @@ mod closure;
 mod gpt;
 mod grow;
 mod image;
+mod mount;
 mod owner;
 mod probe;
 mod sysfs;
@@ -24,7 +25,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sys_mount::{MountFlags, UnmountFlags};
+use sys_mount::UnmountFlags;
 use tinyboot::status;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -35,6 +36,7 @@ use crate::settings;
 use crate::status::Board;
 use crate::uevent::{Event, Subscription, Uevent};
 use choose::Found;
+use mount::Options;
 use probe::{FileSystem, Kind};
 
 /// How long nothing must have moved on a machine with USB: root hubs report a device within 100 ms after power is good,
@@ -75,9 +77,14 @@ pub async fn run(
         persistent,
         group,
     } = surroundings;
+    let options = Options {
+        closure: settings.closure.clone(),
+        compress: settings.compress.clone(),
+        discard: settings.discard,
+    };
     let mut storage = Storage {
         volume_id,
-        closure: settings.closure.clone(),
+        options,
         board,
         persistent,
         reports,
@@ -168,8 +175,8 @@ enum Report {
 
 struct Storage {
     volume_id: Option<String>,
-    /// What the app needs of the medium: with it, no other medium will do.
-    closure: Option<PathBuf>,
+    /// How file systems are mounted. What the app needs of the medium is among it: with it, no other medium will do.
+    options: Options,
     board: Board,
     persistent: watch::Sender<Option<PathBuf>>,
     reports: mpsc::UnboundedSender<Report>,
@@ -259,7 +266,7 @@ impl Storage {
                 place.path().display()
             );
         }
-        if place == Place::Iso && self.closure.is_some() {
+        if place == Place::Iso && self.options.closure.is_some() {
             closure::leave();
         }
     }
@@ -367,7 +374,7 @@ impl Storage {
             && let Some(name) = choose::iso(
                 &self.found,
                 self.volume_id.as_deref(),
-                self.closure.is_none(),
+                self.options.closure.is_none(),
             )
             .map(str::to_owned)
         {
@@ -426,14 +433,14 @@ impl Storage {
             return;
         }
         self.put(Place::Iso, Slot::Mounting("loop".into()), None);
-        let (reports, closure) = (self.reports.clone(), self.closure.clone());
+        let (reports, options) = (self.reports.clone(), self.options.clone());
         tokio::task::spawn_blocking(move || {
             let kind = Kind::Iso9660;
             // The device stays open until it is mounted: then the mount keeps its file.
             let device = image::attach(path);
             let (name, result) = match device {
                 Ok(device) => {
-                    let result = mount(Place::Iso, &device.name, kind, closure.as_deref());
+                    let result = mount::mount(Place::Iso, &device.name, kind, &options);
                     (device.name, result)
                 }
                 Err(error) => ("loop-control".into(), Err(error)),
@@ -454,9 +461,9 @@ impl Storage {
         self.mentioned.insert(name.clone());
         self.put(place, Slot::Mounting(name.clone()), None);
         let (reports, may_grow, group) = (self.reports.clone(), self.grow, self.group);
-        let closure = self.closure.clone().filter(|_| place == Place::Iso);
+        let options = self.options.clone();
         tokio::task::spawn_blocking(move || {
-            let result = mount(place, &name, kind, closure.as_deref());
+            let result = mount::mount(place, &name, kind, &options);
             if place == Place::Persistent && matches!(result, Ok(false)) {
                 grow::fill_disk(&name, kind, place.path(), may_grow);
                 if let Some(group) = group {
@@ -483,35 +490,5 @@ impl Storage {
                 );
             }
         }
-    }
-}
-
-/// Mounts, and says whether the result is read-only: a medium that is write-protected is mounted all the same.
-fn mount(place: Place, name: &str, kind: Kind, closure: Option<&Path>) -> io::Result<bool> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    let attempt = |flags: MountFlags| {
-        sys_mount::Mount::builder()
-            .fstype(kind.name())
-            .flags(flags)
-            .mount(Path::new("/dev").join(name), place.path())
-            .map(drop)
-    };
-    if place == Place::Iso {
-        attempt(flags | MountFlags::RDONLY)?;
-        closure.map_or(Ok(()), closure::enter)?;
-        return Ok(true);
-    }
-    let flags = flags | MountFlags::NOATIME;
-    match attempt(flags) {
-        Ok(()) => Ok(false),
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(nix::libc::EROFS | nix::libc::EACCES)
-            ) =>
-        {
-            attempt(flags | MountFlags::RDONLY).map(|()| true)
-        }
-        Err(error) => Err(error),
     }
 }
