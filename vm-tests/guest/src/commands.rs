@@ -7,9 +7,21 @@ use std::io::{self, Write};
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
 use std::time::SystemTime;
 
-use crate::{endings, http, network, notify, say};
+use crate::replay::{self, Plan};
+use crate::{endings, http, journal, network, notify, say};
+
+/// Runs one command line, and the console says what it has to say.
+pub fn run_aloud(line: &str) {
+    match run(line) {
+        Ok(output) => output
+            .lines()
+            .for_each(|text| say(&format!("{line}: {text}"))),
+        Err(error) => say(&format!("{line}: error: {error}")),
+    }
+}
 
 /// Runs one command line and returns what it has to say.
 pub fn run(line: &str) -> io::Result<String> {
@@ -39,6 +51,23 @@ pub fn run(line: &str) -> io::Result<String> {
         ["mount", kind, device, path] => mount(kind, device, path, 0),
         ["mount-ro", kind, device, path] => mount(kind, device, path, libc::MS_RDONLY),
         ["umount", path] => umount(path),
+        // For what takes longer than a request may.
+        ["background", words @ ..] => {
+            let line = words.join(" ");
+            thread::spawn(move || run_aloud(&line));
+            Ok(String::new())
+        }
+        ["journal", path, count] => journal::run(Path::new(path), number(count)?),
+        ["replay", kind, device, mebibytes, most, variants, forgotten] => {
+            let plan = Plan {
+                kind,
+                mebibytes: number(mebibytes)?.into(),
+                most: number(most)? as usize,
+                variants: number(variants)?.into(),
+                forgotten: number(forgotten)? as usize,
+            };
+            replay::run(&plan, Path::new(device))
+        }
         ["time"] => Ok(seconds()?.to_string()),
         ["bind", port] => bind(number(port)?),
         ["addresses"] => network::addresses(),
@@ -133,7 +162,7 @@ fn c_string(text: &str) -> io::Result<CString> {
     CString::new(text).map_err(io::Error::other)
 }
 
-fn mount(kind: &str, device: &str, path: &str, flags: libc::c_ulong) -> io::Result<String> {
+pub fn mount(kind: &str, device: &str, path: &str, flags: libc::c_ulong) -> io::Result<String> {
     let (kind, device, target) = (c_string(kind)?, c_string(device)?, c_string(path)?);
     fs::create_dir_all(path)?;
     // SAFETY: three strings that end with a zero byte and live through the call, and no data.
@@ -153,7 +182,7 @@ fn mount(kind: &str, device: &str, path: &str, flags: libc::c_ulong) -> io::Resu
     }
 }
 
-fn umount(path: &str) -> io::Result<String> {
+pub fn umount(path: &str) -> io::Result<String> {
     let path = c_string(path)?;
     // SAFETY: a string that ends with a zero byte and lives through the call.
     if unsafe { libc::umount(path.as_ptr()) } == 0 {
