@@ -6,11 +6,9 @@ mkTest {
   script = ''
     def options(machine: Guest) -> list[str]:
         """The options of /persistent as the kernel says them."""
-        for line in machine.ask("cat /proc/self/mounts").splitlines():
-            words = line.split()
-            if words[1] == "/persistent":
-                return words[3].split(",")
-        raise AssertionError("/persistent is not mounted")
+        # What is mounted last lies on top.
+        mounts = [line.split() for line in machine.ask("cat /proc/self/mounts").splitlines()]
+        return [mount[3] for mount in mounts if mount[1] == "/persistent"][-1].split(",")
 
     def setting(name: str, value: str) -> str:
         return f"-fw_cfg name=opt/io.systemd.credentials/tinyboot.storage.{name},string={value}"
