@@ -312,6 +312,12 @@ let
       example = true;
       description = "Whether /persistent is extended to the end of its disk; the `disk` image says so itself.";
     };
+    storage.create = {
+      type = types.bool;
+      default = false;
+      example = true;
+      description = "Whether a blank disk becomes /persistent, as a btrfs that fills it, when no file system is labelled tinyboot: the only disk of at least 128 MiB, neither removable nor partitioned, that has no byte but zeros. All of it is read for that.";
+    };
     storage.compress = {
       type = types.compress;
       default = null;

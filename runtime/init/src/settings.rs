@@ -154,6 +154,8 @@ pub struct Storage {
     pub closure: Option<PathBuf>,
     /// Whether `/persistent` is extended to the end of its disk.
     pub grow: bool,
+    /// Whether a blank disk becomes `/persistent` when there is none. Includes `grow`.
+    pub create: bool,
     /// How new data on a btrfs is compressed: `zstd`, or `zstd:` and a level.
     pub compress: Option<String>,
     /// Whether the disk is told which blocks are not used any more.
@@ -166,6 +168,7 @@ impl Default for Storage {
             deadline: 5,
             closure: None,
             grow: false,
+            create: false,
             compress: None,
             discard: false,
         }

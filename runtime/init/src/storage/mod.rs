@@ -6,12 +6,16 @@
 //! several devices is made at that time, so that it does not depend on which of them was quicker. What comes
 //! later is mounted if its place is still empty.
 //!
+//! Where the settings ask for it and there is no file system for `/persistent`, one is made on a blank disk ([`create`]), but
+//! only when all devices are known: a disk that is late may be the one that has been there before.
+//!
 //! An initramfs that brings the image's files itself ([`image`]) has `/iso` mounted at once, and no medium is asked for it.
 //!
 //! Reading and mounting happen on threads of their own: a device that hangs holds up nothing but itself.
 
 mod choose;
 mod closure;
+mod create;
 mod gpt;
 mod grow;
 mod image;
@@ -19,6 +23,7 @@ mod mount;
 mod owner;
 mod probe;
 mod sysfs;
+mod template;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -96,7 +101,12 @@ pub async fn run(
         data: Slot::Empty,
         phase: Phase::Collecting,
         moved: Instant::now(),
-        grow: settings.grow,
+        // A new file system is as small as can be.
+        grow: settings.grow || settings.create,
+        create: settings.create,
+        creating: false,
+        examined: BTreeSet::new(),
+        stop: stop.clone(),
         group,
     };
     let deadline = Instant::now() + Duration::from_secs(settings.deadline.into());
@@ -171,6 +181,8 @@ enum Report {
         kind: Kind,
         result: io::Result<bool>,
     },
+    /// All blank disks were looked through; one of them may have a new file system.
+    Created(Option<String>),
 }
 
 struct Storage {
@@ -193,6 +205,13 @@ struct Storage {
     moved: Instant,
     /// Whether `/persistent` is to fill its disk.
     grow: bool,
+    /// Whether a blank disk may become `/persistent`: not any more when there was a disk that may be it.
+    create: bool,
+    /// Whether blank disks are being looked through.
+    creating: bool,
+    /// Those that were.
+    examined: BTreeSet<String>,
+    stop: CancellationToken,
     /// The group that may write to `/persistent`, if not root alone.
     group: Option<u32>,
 }
@@ -251,6 +270,7 @@ impl Storage {
     fn gone(&mut self, name: &str) {
         self.found.remove(name);
         self.mentioned.remove(name);
+        self.examined.remove(name);
         let Some(place) = self.in_use(name) else {
             return;
         };
@@ -299,6 +319,12 @@ impl Storage {
                 kind,
                 result,
             } => self.mounted(place, name, kind, result),
+            Report::Created(name) => {
+                self.set_creating(false);
+                if let Some(name) = name {
+                    self.found.insert(name, FileSystem::created());
+                }
+            }
         }
     }
 
@@ -309,6 +335,9 @@ impl Storage {
         }
         match result {
             Ok(Some(file_system)) => {
+                if file_system.label == choose::LABEL {
+                    self.create = false;
+                }
                 if file_system.devices != 1
                     && file_system.label == choose::LABEL
                     && self.mentioned.insert(name.to_owned())
@@ -324,10 +353,11 @@ impl Storage {
             Err(error) => {
                 self.found.remove(name);
                 // An empty drive is a normal state.
-                if error.raw_os_error() != Some(nix::libc::ENOMEDIUM)
-                    && self.mentioned.insert(name.to_owned())
-                {
-                    log::warn!("storage: /dev/{name} cannot be read: {error}");
+                if error.raw_os_error() != Some(nix::libc::ENOMEDIUM) {
+                    self.create = false;
+                    if self.mentioned.insert(name.to_owned()) {
+                        log::warn!("storage: /dev/{name} cannot be read: {error}");
+                    }
                 }
             }
         }
@@ -387,9 +417,13 @@ impl Storage {
         {
             self.mount(Place::Persistent, name);
         }
+        if self.data == Slot::Empty && self.create && !self.creating && self.all_is_known(drivers) {
+            self.look_for_blank_disk();
+        }
         self.mention_others();
-        let mounting =
-            matches!(self.iso, Slot::Mounting(_)) || matches!(self.data, Slot::Mounting(_));
+        let mounting = matches!(self.iso, Slot::Mounting(_))
+            || matches!(self.data, Slot::Mounting(_))
+            || self.creating;
         if self.phase == Phase::Choosing && (overdue || !mounting) {
             self.phase = Phase::Settled;
             if self.iso == Slot::Empty {
@@ -407,6 +441,11 @@ impl Storage {
             for name in mounting.into_iter().flatten().chain(&self.probing) {
                 log::warn!(
                     "storage: /dev/{name} has not answered yet; the app does not wait for it"
+                );
+            }
+            if self.creating {
+                log::info!(
+                    "storage: the app does not wait until it is known whether a disk is blank"
                 );
             }
             self.board.update(|status| status.storage.settled = true);
@@ -477,6 +516,29 @@ impl Storage {
                 result,
             });
         });
+    }
+
+    /// Has the disks that nothing is known of looked through, and a file system made on the one that is blank.
+    fn look_for_blank_disk(&mut self) {
+        let names: Vec<_> = sysfs::block_devices()
+            .into_iter()
+            .filter(|name| !self.found.contains_key(name) && sysfs::is_spare(name))
+            .filter(|name| self.examined.insert(name.clone()))
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        self.set_creating(true);
+        let (reports, stop) = (self.reports.clone(), self.stop.clone());
+        tokio::task::spawn_blocking(move || {
+            let _ = reports.send(Report::Created(create::on_one_of(&names, &stop)));
+        });
+    }
+
+    fn set_creating(&mut self, creating: bool) {
+        self.creating = creating;
+        self.board
+            .update(|status| status.storage.creating = creating);
     }
 
     fn mention_others(&mut self) {
