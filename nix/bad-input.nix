@@ -88,6 +88,10 @@ let
       sentence = "The setting \"storage.compress\" of the image \"good\" must be null, \"zstd\" or \"zstd:1\" to \"zstd:15\", but is \"zstd:16\".";
     }
     {
+      change.settings.storage.create = "/dev/vdb";
+      sentence = "The setting \"storage.create\" of the image \"good\" must be true or false, but is \"/dev/vdb\".";
+    }
+    {
       change.settings.storage.compress = true;
       sentence = "The setting \"storage.compress\" of the image \"good\" must be null, \"zstd\" or \"zstd:1\" to \"zstd:15\", but is true.";
     }
