@@ -47,6 +47,7 @@ pub fn run(line: &str) -> io::Result<String> {
         ["tree", path] => tree(Path::new(path)),
         ["mkdir", path] => fs::create_dir_all(path).map(|()| String::new()),
         ["write", path, text] => write(Path::new(path), text).map(|()| String::new()),
+        ["fill", path] => fill(Path::new(path)),
         ["count", path] => count(Path::new(path)),
         ["mount", kind, device, path] => mount(kind, device, path, 0),
         ["mount-ro", kind, device, path] => mount(kind, device, path, libc::MS_RDONLY),
@@ -96,6 +97,24 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()?;
     path.parent()
         .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+/// Writes new files into a directory until there is no room for a single byte; how many there are then.
+fn fill(top: &Path) -> io::Result<String> {
+    let (mut size, mut count) = (1 << 20, 0);
+    while size > 0 {
+        let path = top.join(format!("fill{count}"));
+        let result = File::create(path).and_then(|mut file| {
+            file.write_all(&vec![b'x'; size])?;
+            file.sync_all()
+        });
+        count += 1;
+        match result {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => size /= 16,
+            other => other?,
+        }
+    }
+    Ok(count.to_string())
 }
 
 /// Raises the number in a file by one; a file that is not there counts as 0.
