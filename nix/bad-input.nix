@@ -88,6 +88,22 @@ let
       sentence = "The setting \"log.syslog\" of the image \"good\" must be null, \"udp://host:port\" or \"tcp://host:port\", but is \"logs.example.org\".";
     }
     {
+      change.settings.storage.compress = "zstd:16";
+      sentence = "The setting \"storage.compress\" of the image \"good\" must be null, \"zstd\" or \"zstd:1\" to \"zstd:15\", but is \"zstd:16\".";
+    }
+    {
+      change.settings.storage.create = "/dev/vdb";
+      sentence = "The setting \"storage.create\" of the image \"good\" must be true or false, but is \"/dev/vdb\".";
+    }
+    {
+      change.settings.storage.compress = true;
+      sentence = "The setting \"storage.compress\" of the image \"good\" must be null, \"zstd\" or \"zstd:1\" to \"zstd:15\", but is true.";
+    }
+    {
+      change.settings.storage.discard = "async";
+      sentence = "The setting \"storage.discard\" of the image \"good\" must be true or false, but is \"async\".";
+    }
+    {
       change.settings.app.links."/iso/sh" = "/app/sh";
       sentence = "The setting \"app.links\" of the image \"good\" must be an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths, but is ";
     }

@@ -34,6 +34,7 @@ let
     mkIso = self.callPackage ./iso.nix { };
     mkPayload = self.callPackage ./payload.nix { };
     mkNetboot = self.callPackage ./netboot.nix { };
+    persistent = self.callPackage ./persistent.nix { };
     mkDisk = self.callPackage ./disk.nix { };
     mkContainerDisk = self.callPackage ./container-disk.nix { };
     mkRunner = self.callPackage ./vm.nix { };

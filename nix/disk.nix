@@ -2,27 +2,12 @@
 {
   lib,
   runCommand,
-  runCommandCC,
-  btrfs-progs,
   qemu,
   util-linux,
   mkEsp,
   mkBios,
+  persistent,
 }:
-let
-  # Only a file system of fixed bytes makes a disk of fixed bytes.
-  noChance = runCommandCC "no-chance" { } ''
-    mkdir -p $out/lib
-    gcc -O2 -Wall -shared -fPIC -o $out/lib/no-chance.so ${./no-chance.c}
-  '';
-  # Not much less than btrfs's least; most of it is not written.
-  persistent = runCommand "persistent" { nativeBuildInputs = [ btrfs-progs ]; } ''
-    mkdir -p $out
-    truncate --size=128M $out/persistent.img
-    LD_PRELOAD=${noChance}/lib/no-chance.so mkfs.btrfs --quiet --label tinyboot \
-      --uuid 74696e79-626f-4f74-8000-000000000010 $out/persistent.img
-  '';
-in
 /*
   Type: mkDisk :: { name, uki, payload ? null } -> derivation with the files `<name>.raw` and `<name>.qcow2`
 

@@ -7,6 +7,7 @@
   xz,
   binutils,
   init,
+  persistent,
 }:
 /*
   Type: mkInitramfs :: { name, app ? null, closure ? null, settings, modules, compress ? true } -> derivation with the file `initramfs`
@@ -46,6 +47,9 @@ runCommand "${name}-initramfs"
       ln -s ca-certificates.crt root/etc/ssl/certs/ca-bundle.crt
       ln -s certs/ca-certificates.crt root/etc/ssl/cert.pem
       cp -r ${modules}/lib/modules root/lib/modules
+    ''
+    + lib.optionalString (settings.storage.create or false) ''
+      install -m 0644 ${persistent}/persistent.template root/etc/tinyboot/
     ''
     + lib.optionalString (app != null) ''
       app=${app}

@@ -130,6 +130,12 @@ let
           && builtins.match "(udp|tcp)://([^]:/@[ \n]+|\\[[0-9a-fA-F:.]+])(:[1-9][0-9]{0,4})?" value != null
         );
     };
+    compress = {
+      description = "null, \"zstd\" or \"zstd:1\" to \"zstd:15\"";
+      check =
+        value:
+        value == null || (isString value && builtins.match "zstd(:([1-9]|1[0-5]))?" value != null);
+    };
     bool = {
       description = "true or false";
       check = lib.isBool;
@@ -317,6 +323,24 @@ let
       default = false;
       example = true;
       description = "Whether /persistent is extended to the end of its disk; the `disk` image says so itself.";
+    };
+    storage.create = {
+      type = types.bool;
+      default = false;
+      example = true;
+      description = "Whether a blank disk becomes /persistent, as a btrfs that fills it, when no file system is labelled tinyboot: the only disk of at least 128 MiB, neither removable nor partitioned, that has no byte but zeros. All of it is read for that.";
+    };
+    storage.compress = {
+      type = types.compress;
+      default = null;
+      example = "zstd:3";
+      description = "How what is written to /persistent is compressed, if it is a btrfs; a higher level is smaller and slower, and zstd alone is level 3. What cannot be made smaller is written as it is. ext4 cannot compress, and the log says so.";
+    };
+    storage.discard = {
+      type = types.bool;
+      default = false;
+      example = true;
+      description = "Whether the disk under /persistent is told which blocks are free again, so that a disk that is provided as it fills can shrink, and flash can reuse them.";
     };
     log.syslog = {
       type = types.syslog;

@@ -159,6 +159,12 @@ pub struct Storage {
     pub closure: Option<PathBuf>,
     /// Whether `/persistent` is extended to the end of its disk.
     pub grow: bool,
+    /// Whether a blank disk becomes `/persistent` when there is none. Includes `grow`.
+    pub create: bool,
+    /// How new data on a btrfs is compressed: `zstd`, or `zstd:` and a level.
+    pub compress: Option<String>,
+    /// Whether the disk is told which blocks are not used any more.
+    pub discard: bool,
 }
 
 impl Default for Storage {
@@ -167,6 +173,9 @@ impl Default for Storage {
             deadline: 5,
             closure: None,
             grow: false,
+            create: false,
+            compress: None,
+            discard: false,
         }
     }
 }
@@ -246,6 +255,11 @@ impl Settings {
         {
             return Some(format!("{wrong} is no number of seconds from 1 to 86400"));
         }
+        if let Some(text) = &self.storage.compress
+            && !is_compression(text)
+        {
+            return Some(format!("\"{text}\" is neither zstd nor zstd:1 to zstd:15"));
+        }
         if let Some(text) = &self.log.syslog
             && Target::parse(text).is_none()
         {
@@ -262,6 +276,16 @@ impl Settings {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (!is_name).then(|| format!("\"{name}\" is no host name"))
     }
+}
+
+/// What btrfs takes (btrfs(5), "compress"), in the one spelling that the image's build takes too.
+fn is_compression(text: &str) -> bool {
+    let level = match text.strip_prefix("zstd") {
+        Some("") => return true,
+        Some(rest) => rest.strip_prefix(':'),
+        None => None,
+    };
+    level.is_some_and(|level| (1..=15u8).any(|known| level == known.to_string()))
 }
 
 /// Reads the settings, and what they were read from. A machine boots without them too: what cannot be read is logged, and

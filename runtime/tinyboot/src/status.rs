@@ -42,6 +42,8 @@ pub struct Storage {
     pub iso: Option<Mount>,
     /// What outlives a reboot, at `/persistent`.
     pub persistent: Option<Mount>,
+    /// True while disks are looked through, one of which becomes `/persistent` if it is blank.
+    pub creating: bool,
 }
 
 /// One mounted file system.

@@ -7,9 +7,21 @@ use std::io::{self, Write};
 use std::net::{TcpListener, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
 use std::time::SystemTime;
 
-use crate::{endings, figures, http, network, notify, say};
+use crate::replay::{self, Plan};
+use crate::{endings, figures, http, journal, network, notify, say};
+
+/// Runs one command line, and the console says what it has to say.
+pub fn run_aloud(line: &str) {
+    match run(line) {
+        Ok(output) => output
+            .lines()
+            .for_each(|text| say(&format!("{line}: {text}"))),
+        Err(error) => say(&format!("{line}: error: {error}")),
+    }
+}
 
 /// Runs one command line and returns what it has to say.
 pub fn run(line: &str) -> io::Result<String> {
@@ -38,10 +50,28 @@ pub fn run(line: &str) -> io::Result<String> {
         ["tree", path] => tree(Path::new(path)),
         ["mkdir", path] => fs::create_dir_all(path).map(|()| String::new()),
         ["write", path, text] => write(Path::new(path), text).map(|()| String::new()),
+        ["fill", path] => fill(Path::new(path)),
         ["count", path] => count(Path::new(path)),
         ["mount", kind, device, path] => mount(kind, device, path, 0),
         ["mount-ro", kind, device, path] => mount(kind, device, path, libc::MS_RDONLY),
         ["umount", path] => umount(path),
+        // For what takes longer than a request may.
+        ["background", words @ ..] => {
+            let line = words.join(" ");
+            thread::spawn(move || run_aloud(&line));
+            Ok(String::new())
+        }
+        ["journal", path, count] => journal::run(Path::new(path), number(count)?),
+        ["replay", kind, device, mebibytes, most, variants, forgotten] => {
+            let plan = Plan {
+                kind,
+                mebibytes: number(mebibytes)?.into(),
+                most: number(most)? as usize,
+                variants: number(variants)?.into(),
+                forgotten: number(forgotten)? as usize,
+            };
+            replay::run(&plan, Path::new(device))
+        }
         ["time"] => Ok(seconds()?.to_string()),
         ["bind", port] => bind(number(port)?),
         ["addresses"] => network::addresses(),
@@ -70,6 +100,24 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()?;
     path.parent()
         .map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+/// Writes new files into a directory until there is no room for a single byte; how many there are then.
+fn fill(top: &Path) -> io::Result<String> {
+    let (mut size, mut count) = (1 << 20, 0);
+    while size > 0 {
+        let path = top.join(format!("fill{count}"));
+        let result = File::create(path).and_then(|mut file| {
+            file.write_all(&vec![b'x'; size])?;
+            file.sync_all()
+        });
+        count += 1;
+        match result {
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => size /= 16,
+            other => other?,
+        }
+    }
+    Ok(count.to_string())
 }
 
 /// Raises the number in a file by one; a file that is not there counts as 0.
@@ -136,7 +184,7 @@ fn c_string(text: &str) -> io::Result<CString> {
     CString::new(text).map_err(io::Error::other)
 }
 
-fn mount(kind: &str, device: &str, path: &str, flags: libc::c_ulong) -> io::Result<String> {
+pub fn mount(kind: &str, device: &str, path: &str, flags: libc::c_ulong) -> io::Result<String> {
     let (kind, device, target) = (c_string(kind)?, c_string(device)?, c_string(path)?);
     fs::create_dir_all(path)?;
     // SAFETY: three strings that end with a zero byte and live through the call, and no data.
@@ -156,7 +204,7 @@ fn mount(kind: &str, device: &str, path: &str, flags: libc::c_ulong) -> io::Resu
     }
 }
 
-fn umount(path: &str) -> io::Result<String> {
+pub fn umount(path: &str) -> io::Result<String> {
     let path = c_string(path)?;
     // SAFETY: a string that ends with a zero byte and lives through the call.
     if unsafe { libc::umount(path.as_ptr()) } == 0 {

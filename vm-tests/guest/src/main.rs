@@ -7,8 +7,11 @@ mod commands;
 mod endings;
 mod figures;
 mod http;
+mod journal;
+mod loops;
 mod network;
 mod notify;
+mod replay;
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -27,12 +30,7 @@ fn main() {
     endings::take_over_termination();
 
     for line in std::env::args().skip(1) {
-        match commands::run(&line) {
-            Ok(output) => output
-                .lines()
-                .for_each(|text| say(&format!("{line}: {text}"))),
-            Err(error) => say(&format!("{line}: error: {error}")),
-        }
+        commands::run_aloud(&line);
     }
 
     let listener = match TcpListener::bind(("0.0.0.0", PORT)) {

@@ -178,6 +178,8 @@ mod tests {
             ("app.environment.RUST_LOG", "info"),
             ("app.environment.my.dots", "1"),
             ("storage.grow", "true"),
+            ("storage.compress", "zstd:3"),
+            ("storage.discard", "true"),
             ("network.hostName", "kiosk"),
             ("clock.servers", r#"["10.0.0.1", "time.example.org"]"#),
             ("control.agent", "false"),
@@ -200,7 +202,8 @@ mod tests {
                 .map(|(name, value)| (name, value))
                 .collect::<Vec<_>>()
         );
-        assert!(settings.storage.grow && !settings.control.agent);
+        assert!(settings.storage.grow && settings.storage.discard && !settings.control.agent);
+        assert_eq!(settings.storage.compress.as_deref(), Some("zstd:3"));
         assert_eq!(settings.network.host_name.as_deref(), Some("kiosk"));
         assert_eq!(settings.clock.servers, ["10.0.0.1", "time.example.org"]);
     }
@@ -251,6 +254,26 @@ mod tests {
                 "network.hostName",
                 "a b",
                 "network.hostName: \"a b\" is no host name",
+            ),
+            (
+                "storage.compress",
+                "lzo",
+                "storage.compress: \"lzo\" is neither zstd nor zstd:1 to zstd:15",
+            ),
+            (
+                "storage.compress",
+                "zstd:16",
+                "storage.compress: \"zstd:16\" is neither zstd nor zstd:1 to zstd:15",
+            ),
+            (
+                "storage.compress",
+                "zstd,subvolid=5",
+                "storage.compress: \"zstd,subvolid=5\" is neither zstd nor zstd:1 to zstd:15",
+            ),
+            (
+                "storage.discard",
+                "sometimes",
+                "storage.discard: invalid type: string \"sometimes\", expected a boolean",
             ),
             ("name", "other", "name: there is no such setting"),
             (

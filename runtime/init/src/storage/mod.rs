@@ -6,25 +6,31 @@
 //! several devices is made at that time, so that it does not depend on which of them was quicker. What comes
 //! later is mounted if its place is still empty.
 //!
+//! Where the settings ask for it and there is no file system for `/persistent`, one is made on a blank disk ([`create`]), but
+//! only when all devices are known: a disk that is late may be the one that has been there before.
+//!
 //! An initramfs that brings the image's files itself ([`image`]) has `/iso` mounted at once, and no medium is asked for it.
 //!
 //! Reading and mounting happen on threads of their own: a device that hangs holds up nothing but itself.
 
 pub(crate) mod choose;
 mod closure;
+mod create;
 pub(crate) mod gpt;
 mod grow;
 mod image;
+mod mount;
 mod owner;
 pub(crate) mod probe;
 mod sysfs;
+mod template;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sys_mount::{MountFlags, UnmountFlags};
+use sys_mount::UnmountFlags;
 use tinyboot::status;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -35,6 +41,7 @@ use crate::settings;
 use crate::status::Board;
 use crate::uevent::{Event, Subscription, Uevent};
 use choose::Found;
+use mount::Options;
 use probe::{FileSystem, Kind};
 
 /// How long nothing must have moved on a machine with USB: root hubs report a device within 100 ms after power is good,
@@ -75,9 +82,14 @@ pub async fn run(
         persistent,
         group,
     } = surroundings;
+    let options = Options {
+        closure: settings.closure.clone(),
+        compress: settings.compress.clone(),
+        discard: settings.discard,
+    };
     let mut storage = Storage {
         volume_id,
-        closure: settings.closure.clone(),
+        options,
         board,
         persistent,
         reports,
@@ -89,7 +101,12 @@ pub async fn run(
         data: Slot::Empty,
         phase: Phase::Collecting,
         moved: Instant::now(),
-        grow: settings.grow,
+        // A new file system is as small as can be.
+        grow: settings.grow || settings.create,
+        create: settings.create,
+        creating: false,
+        examined: BTreeSet::new(),
+        stop: stop.clone(),
         group,
     };
     let deadline = Instant::now() + Duration::from_secs(settings.deadline.into());
@@ -164,12 +181,14 @@ enum Report {
         kind: Kind,
         result: io::Result<bool>,
     },
+    /// All blank disks were looked through; one of them may have a new file system.
+    Created(Option<String>),
 }
 
 struct Storage {
     volume_id: Option<String>,
-    /// What the app needs of the medium: with it, no other medium will do.
-    closure: Option<PathBuf>,
+    /// How file systems are mounted. What the app needs of the medium is among it: with it, no other medium will do.
+    options: Options,
     board: Board,
     persistent: watch::Sender<Option<PathBuf>>,
     reports: mpsc::UnboundedSender<Report>,
@@ -186,6 +205,13 @@ struct Storage {
     moved: Instant,
     /// Whether `/persistent` is to fill its disk.
     grow: bool,
+    /// Whether a blank disk may become `/persistent`: not any more when there was a disk that may be it.
+    create: bool,
+    /// Whether blank disks are being looked through.
+    creating: bool,
+    /// Those that were.
+    examined: BTreeSet<String>,
+    stop: CancellationToken,
     /// The group that may write to `/persistent`, if not root alone.
     group: Option<u32>,
 }
@@ -244,6 +270,7 @@ impl Storage {
     fn gone(&mut self, name: &str) {
         self.found.remove(name);
         self.mentioned.remove(name);
+        self.examined.remove(name);
         let Some(place) = self.in_use(name) else {
             return;
         };
@@ -259,7 +286,7 @@ impl Storage {
                 place.path().display()
             );
         }
-        if place == Place::Iso && self.closure.is_some() {
+        if place == Place::Iso && self.options.closure.is_some() {
             closure::leave();
         }
     }
@@ -292,6 +319,12 @@ impl Storage {
                 kind,
                 result,
             } => self.mounted(place, name, kind, result),
+            Report::Created(name) => {
+                self.set_creating(false);
+                if let Some(name) = name {
+                    self.found.insert(name, FileSystem::created());
+                }
+            }
         }
     }
 
@@ -302,6 +335,9 @@ impl Storage {
         }
         match result {
             Ok(Some(file_system)) => {
+                if file_system.label == choose::LABEL {
+                    self.create = false;
+                }
                 if file_system.devices != 1
                     && file_system.label == choose::LABEL
                     && self.mentioned.insert(name.to_owned())
@@ -317,10 +353,11 @@ impl Storage {
             Err(error) => {
                 self.found.remove(name);
                 // An empty drive is a normal state.
-                if error.raw_os_error() != Some(nix::libc::ENOMEDIUM)
-                    && self.mentioned.insert(name.to_owned())
-                {
-                    log::warn!("storage: /dev/{name} cannot be read: {error}");
+                if error.raw_os_error() != Some(nix::libc::ENOMEDIUM) {
+                    self.create = false;
+                    if self.mentioned.insert(name.to_owned()) {
+                        log::warn!("storage: /dev/{name} cannot be read: {error}");
+                    }
                 }
             }
         }
@@ -367,7 +404,7 @@ impl Storage {
             && let Some(name) = choose::iso(
                 &self.found,
                 self.volume_id.as_deref(),
-                self.closure.is_none(),
+                self.options.closure.is_none(),
             )
             .map(str::to_owned)
         {
@@ -380,9 +417,13 @@ impl Storage {
         {
             self.mount(Place::Persistent, name);
         }
+        if self.data == Slot::Empty && self.create && !self.creating && self.all_is_known(drivers) {
+            self.look_for_blank_disk();
+        }
         self.mention_others();
-        let mounting =
-            matches!(self.iso, Slot::Mounting(_)) || matches!(self.data, Slot::Mounting(_));
+        let mounting = matches!(self.iso, Slot::Mounting(_))
+            || matches!(self.data, Slot::Mounting(_))
+            || self.creating;
         if self.phase == Phase::Choosing && (overdue || !mounting) {
             self.phase = Phase::Settled;
             if self.iso == Slot::Empty {
@@ -400,6 +441,11 @@ impl Storage {
             for name in mounting.into_iter().flatten().chain(&self.probing) {
                 log::warn!(
                     "storage: /dev/{name} has not answered yet; the app does not wait for it"
+                );
+            }
+            if self.creating {
+                log::info!(
+                    "storage: the app does not wait until it is known whether a disk is blank"
                 );
             }
             self.board.update(|status| status.storage.settled = true);
@@ -426,14 +472,14 @@ impl Storage {
             return;
         }
         self.put(Place::Iso, Slot::Mounting("loop".into()), None);
-        let (reports, closure) = (self.reports.clone(), self.closure.clone());
+        let (reports, options) = (self.reports.clone(), self.options.clone());
         tokio::task::spawn_blocking(move || {
             let kind = Kind::Iso9660;
             // The device stays open until it is mounted: then the mount keeps its file.
             let device = image::attach(path);
             let (name, result) = match device {
                 Ok(device) => {
-                    let result = mount(Place::Iso, &device.name, kind, closure.as_deref());
+                    let result = mount::mount(Place::Iso, &device.name, kind, &options);
                     (device.name, result)
                 }
                 Err(error) => ("loop-control".into(), Err(error)),
@@ -454,9 +500,9 @@ impl Storage {
         self.mentioned.insert(name.clone());
         self.put(place, Slot::Mounting(name.clone()), None);
         let (reports, may_grow, group) = (self.reports.clone(), self.grow, self.group);
-        let closure = self.closure.clone().filter(|_| place == Place::Iso);
+        let options = self.options.clone();
         tokio::task::spawn_blocking(move || {
-            let result = mount(place, &name, kind, closure.as_deref());
+            let result = mount::mount(place, &name, kind, &options);
             if place == Place::Persistent && matches!(result, Ok(false)) {
                 grow::fill_disk(&name, kind, place.path(), may_grow);
                 if let Some(group) = group {
@@ -472,6 +518,29 @@ impl Storage {
         });
     }
 
+    /// Has the disks that nothing is known of looked through, and a file system made on the one that is blank.
+    fn look_for_blank_disk(&mut self) {
+        let names: Vec<_> = sysfs::block_devices()
+            .into_iter()
+            .filter(|name| !self.found.contains_key(name) && sysfs::is_spare(name))
+            .filter(|name| self.examined.insert(name.clone()))
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        self.set_creating(true);
+        let (reports, stop) = (self.reports.clone(), self.stop.clone());
+        tokio::task::spawn_blocking(move || {
+            let _ = reports.send(Report::Created(create::on_one_of(&names, &stop)));
+        });
+    }
+
+    fn set_creating(&mut self, creating: bool) {
+        self.creating = creating;
+        self.board
+            .update(|status| status.storage.creating = creating);
+    }
+
     fn mention_others(&mut self) {
         let Slot::Mounted(chosen) = &self.data else {
             return;
@@ -483,35 +552,5 @@ impl Storage {
                 );
             }
         }
-    }
-}
-
-/// Mounts, and says whether the result is read-only: a medium that is write-protected is mounted all the same.
-fn mount(place: Place, name: &str, kind: Kind, closure: Option<&Path>) -> io::Result<bool> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    let attempt = |flags: MountFlags| {
-        sys_mount::Mount::builder()
-            .fstype(kind.name())
-            .flags(flags)
-            .mount(Path::new("/dev").join(name), place.path())
-            .map(drop)
-    };
-    if place == Place::Iso {
-        attempt(flags | MountFlags::RDONLY)?;
-        closure.map_or(Ok(()), closure::enter)?;
-        return Ok(true);
-    }
-    let flags = flags | MountFlags::NOATIME;
-    match attempt(flags) {
-        Ok(()) => Ok(false),
-        Err(error)
-            if matches!(
-                error.raw_os_error(),
-                Some(nix::libc::EROFS | nix::libc::EACCES)
-            ) =>
-        {
-            attempt(flags | MountFlags::RDONLY).map(|()| true)
-        }
-        Err(error) => Err(error),
     }
 }

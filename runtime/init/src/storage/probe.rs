@@ -53,6 +53,17 @@ pub struct FileSystem {
     pub devices: u64,
 }
 
+impl FileSystem {
+    /// What init makes itself ([`super::create`]).
+    pub fn created() -> Self {
+        Self {
+            kind: Kind::Btrfs,
+            label: super::choose::LABEL.to_vec(),
+            devices: 1,
+        }
+    }
+}
+
 /// Recognises the one file system on a device. `None` when it is none of ours, or when there are the marks of two: then
 /// nobody can say which of them is the remnant.
 pub fn probe(bytes: &[u8]) -> Option<FileSystem> {

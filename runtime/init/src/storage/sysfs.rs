@@ -23,6 +23,28 @@ pub fn is_medium(name: &str) -> bool {
         .any(|kind| name.strip_prefix(kind).is_some_and(is_number))
 }
 
+/// Whether this is a whole disk that can be written, is built in, has no partitions, and that nothing lies on.
+pub fn is_spare(name: &str) -> bool {
+    is_spare_below(&Path::new("/sys/class/block").join(name))
+}
+
+fn is_spare_below(class: &Path) -> bool {
+    let entries = || {
+        fs::read_dir(class)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+    };
+    // What is made of other devices, such as a mapping or an array, has no device of its own.
+    class.join("device").exists()
+        && !class.join("partition").exists()
+        && text(&class.join("ro")) == "0"
+        && text(&class.join("removable")) == "0"
+        && fs::read_dir(class.join("holders")).is_ok_and(|mut holders| holders.next().is_none())
+        && !entries().any(|entry| entry.join("partition").exists())
+}
+
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -88,6 +110,32 @@ fn text(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_whole_disk_that_nobody_uses_is_spare() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let class = directory.path();
+        for name in ["device", "holders", "queue"] {
+            fs::create_dir(class.join(name))?;
+        }
+        fs::write(class.join("ro"), "0\n")?;
+        fs::write(class.join("removable"), "0\n")?;
+        assert!(is_spare_below(class));
+        for attribute in ["ro", "removable"] {
+            fs::write(class.join(attribute), "1\n")?;
+            assert!(!is_spare_below(class), "{attribute}");
+            fs::write(class.join(attribute), "0\n")?;
+        }
+        for file in ["holders/dm-0", "partition", "queue/partition"] {
+            fs::write(class.join(file), "1\n")?;
+            assert!(!is_spare_below(class), "{file}");
+            fs::remove_file(class.join(file))?;
+        }
+        assert!(is_spare_below(class));
+        fs::remove_dir(class.join("device"))?;
+        assert!(!is_spare_below(class));
+        Ok(())
+    }
 
     #[test]
     fn memory_and_loop_devices_are_no_media() {

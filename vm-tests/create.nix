@@ -1,0 +1,121 @@
+# A blank disk becomes /persistent where the image asks for it; what is not provably blank stays as it is, byte for byte.
+{
+  mkTest,
+  mkProbeImage,
+  probeImage,
+  btrfs-progs,
+}:
+let
+  image = mkProbeImage {
+    name = "create";
+    settings = {
+      app.gracePeriod = 4;
+      storage.create = true;
+    };
+  };
+in
+mkTest {
+  name = "create";
+  constants = {
+    ISO = image.isoFile;
+    WITHOUT = probeImage.isoFile;
+    BTRFS = "${btrfs-progs}/bin/btrfs";
+  };
+  script = ''
+    def with_bytes(name: str, mebibytes: int, at: int, content: bytes) -> str:
+        """A disk that is blank but for some bytes."""
+        path = make_disk(name, "", mebibytes)
+        with open(path, "r+b") as disk:
+            disk.seek(at)
+            disk.write(content)
+        return path
+
+    def file_system_id(path: str) -> bytes:
+        with open(path, "rb") as disk:
+            disk.seek(0x10020)
+            return disk.read(16)
+
+    def check(path: str) -> None:
+        subprocess.run([BTRFS, "check", "--readonly", path], check=True)
+
+    last = (200 << 20) - 1
+    table = bytes([0, 0, 2, 0, 0x83, 0, 2, 0]) + (2048).to_bytes(4, "little") + (16384).to_bytes(4, "little")
+    others = [
+        with_bytes("last", 200, last, b"\1"),
+        with_bytes("partitioned", 200, 446, table + bytes(48) + b"\x55\xaa"),
+        make_disk("fat", f"{MKFS_VFAT} -n tinyboot {{}}", 200),
+        btrfs("second", "tinyboot2"),
+        make_disk("small", "", 64),
+    ]
+    others_before = [digest(path) for path in others]
+    blank = make_disk("blank", "", 300)
+    machine = Guest("machine", ISO, disks=[*others, blank])
+
+    with subtest("the blank disk becomes /persistent and is filled"):
+        machine.start()
+        machine.wait("tinyboot: storage: /dev/vdf was blank and has a new btrfs for /persistent", BOOT)
+        machine.wait("tinyboot: storage: /persistent grew from 128 to 300 MiB", BOOT)
+        machine.wait("tinyboot: storage: /persistent is btrfs on /dev/vdf", BOOT)
+        machine.ready()
+        t.assertEqual(machine.ask("count /persistent/boots"), "1")
+        t.assertIn('"creating": false', machine.ask("cat /run/tinyboot/status.json"))
+        machine.powered_off()
+        check(blank)
+
+    with subtest("the log says of each other disk why it did not"):
+        why = "does not become /persistent: it"
+        t.assertTrue(machine.said(f"storage: /dev/vda {why} is not blank: there is something at byte {last - 511}$"))
+        t.assertTrue(machine.said(f"storage: /dev/vdc {why} is not blank: there is something at byte 0$"))
+        t.assertTrue(machine.said(f"storage: /dev/vde {why} has 67108864 bytes, and 134217728 are needed$"))
+        t.assertEqual(machine.said("storage: /dev/vd[bd] "), [])
+
+    with subtest("it stays so"):
+        machine.start()
+        machine.ready()
+        t.assertEqual(machine.ask("count /persistent/boots"), "2")
+        t.assertEqual(machine.said("has a new btrfs| is looked through"), [])
+        machine.powered_off()
+        check(blank)
+
+    with subtest("another machine's has another id"):
+        another = make_disk("another", "", 128)
+        other = Guest("other", ISO, disks=[another])
+        other.start()
+        other.ready()
+        t.assertEqual(other.ask("count /persistent/boots"), "1")
+        other.powered_off()
+        check(another)
+        t.assertNotEqual(file_system_id(blank), file_system_id(another))
+
+    with subtest("two blank disks stay blank, and so does one of a machine whose own file system is damaged"):
+        pair = [make_disk("one", "", 128), make_disk("two", "", 128)]
+        before = [digest(path) for path in pair]
+        both = Guest("both", ISO, disks=pair)
+        both.start()
+        both.wait("tinyboot: storage: /dev/vda, /dev/vdb are blank; none of them becomes /persistent", BOOT)
+        both.ready()
+        both.powered_off()
+        damaged = btrfs("damaged", "tinyboot")
+        with open(damaged, "r+b") as disk:
+            disk.seek(0x10100)
+            disk.write(b"\xff" * 8)
+        before += [digest(damaged)]
+        wounded = Guest("wounded", ISO, disks=[damaged, pair[0]])
+        wounded.start()
+        wounded.wait(r"tinyboot: storage: the btrfs on /dev/vda cannot be mounted on /persistent: .*; it is left as it is", BOOT)
+        wounded.ready()
+        t.assertIn("Read-only file system", wounded.refused("write /persistent/x 1"))
+        wounded.powered_off()
+        t.assertEqual([digest(path) for path in [*pair, damaged]], before)
+
+    with subtest("nothing happens unasked"):
+        unasked = Guest("unasked", WITHOUT, disks=[pair[0]])
+        unasked.start()
+        unasked.ready()
+        unasked.powered_off()
+        t.assertEqual(digest(pair[0]), before[0])
+
+    with subtest("the other disks are the same, byte for byte"):
+        t.assertEqual([digest(path) for path in others], others_before)
+  '';
+}
