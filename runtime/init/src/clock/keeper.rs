@@ -438,7 +438,7 @@ pub fn is_possible(machine: &impl Machine, settings: &settings::Clock, offset: i
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Network {
     pub up: bool,
-    servers: Vec<String>,
+    pub servers: Vec<String>,
 }
 
 impl Network {

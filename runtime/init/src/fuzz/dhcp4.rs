@@ -49,6 +49,11 @@ pub fn dhcp4(data: &[u8]) {
     count(beyond);
 }
 
+/// The live client of DHCPv6 in the same way: see [`drive`](crate::net::dhcp6::drive).
+pub fn dhcp6(data: &[u8]) {
+    crate::net::dhcp6::drive::drive(data);
+}
+
 /// Says now and again how many executions came beyond SELECTING: those that did not have tried little.
 fn count(beyond: bool) {
     let beyond = BEYOND.fetch_add(beyond.into(), Ordering::Relaxed) + u64::from(beyond);

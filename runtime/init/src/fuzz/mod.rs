@@ -14,7 +14,7 @@ mod storage;
 mod time;
 
 pub use app::{agent, console, notify};
-pub use dhcp4::{dhcp4, lease};
+pub use dhcp4::{dhcp4, dhcp6, lease};
 pub use kernel::{genetlink, keys, kmsg, mountinfo, uevent};
 pub use machine::{command_line, machine, settings, smbios, syslog};
 pub use net::{arp, frame, router, rtnetlink};
@@ -30,12 +30,13 @@ mod tests {
     type Target = (&'static str, fn(&[u8]));
 
     /// Each of `runtime/fuzz/Cargo.toml`.
-    const TARGETS: [Target; 23] = [
+    const TARGETS: [Target; 24] = [
         ("agent", super::agent),
         ("arp", super::arp),
         ("command_line", super::command_line),
         ("console", super::console),
         ("dhcp4", super::dhcp4),
+        ("dhcp6", super::dhcp6),
         ("frame", super::frame),
         ("genetlink", super::genetlink),
         ("gpt", super::gpt),
