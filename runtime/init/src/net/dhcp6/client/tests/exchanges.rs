@@ -27,6 +27,9 @@ fn nothing_is_asked_until_a_router_wants_it() {
         "another router says nothing of it"
     );
     assert_eq!(bench.client.state, State::Soliciting);
+    bench.offers(SERVER, ADDRESS, 255);
+    let again = bench.refuses(SERVER, status::NOT_ON_LINK);
+    assert_eq!(sent(&again), Some(kind::SOLICIT), "it is wanted still");
     assert_eq!(bench.link(false, Ask::Address), []);
     assert_eq!(
         (bench.client.deadline(), bench.client.listens()),
