@@ -1,8 +1,8 @@
 //! DHCPv6 messages: those that we send, and the parts of a reply that we read (RFC 8415, sections 8 and 21).
 //!
 //! The bytes are read and written here. What dhcproto 0.15 has for them draws a transaction id from a source that blocks
-//! early in a boot, panics at an Authentication option of less than eleven bytes where overflow is checked, and recurses as deep
-//! as a message says; tests take it for a second opinion.
+//! early in a boot, whoever names the id; takes a message that is cut for a whole one, up to the cut; and brings a library for
+//! DNS names. Tests take it for a second opinion.
 
 use std::net::Ipv6Addr;
 

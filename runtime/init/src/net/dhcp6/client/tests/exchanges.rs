@@ -27,6 +27,9 @@ fn nothing_is_asked_until_a_router_wants_it() {
         "another router says nothing of it"
     );
     assert_eq!(bench.client.state, State::Soliciting);
+    bench.offers(SERVER, ADDRESS, 255);
+    let again = bench.refuses(SERVER, status::NOT_ON_LINK);
+    assert_eq!(sent(&again), Some(kind::SOLICIT), "it is wanted still");
     assert_eq!(bench.link(false, Ask::Address), []);
     assert_eq!(
         (bench.client.deadline(), bench.client.listens()),
@@ -166,6 +169,9 @@ fn a_lease_is_renewed_rebound_and_ends() {
                 let passed = (bench.now - start).as_secs();
                 assert_eq!(kind == kind::REBIND, passed >= 2000, "{passed}");
                 assert_eq!(addressed(&actions).is_some(), kind == kind::RENEW);
+                if kind == kind::REBIND && !kinds.contains(&kind) {
+                    assert_eq!(passed, 2000, "T2 is not slept through");
+                }
                 kinds.push(kind);
             }
             _ => break actions,

@@ -11,26 +11,28 @@ fn what_was_not_asked_is_not_heard() {
     assert_eq!(bench.gives(SERVER, ADDRESS, 60), [], "before anything");
     let mut bench = Bench::soliciting();
     let identity = Identity::of(MAC);
-    let stale = fake::reply(
-        kind::ADVERTISE,
-        bench.client.xid + 1,
-        &identity,
-        SERVER,
-        &[given(ADDRESS, 60)],
-    );
-    assert_eq!(
-        bench.client.receive(bench.now, &stale),
-        [],
-        "another exchange"
-    );
-    let other = Identity::of([1; 6]);
+    // Either is what would be taken at once if it were for this client and this exchange.
+    let options = [
+        given(ADDRESS, 60),
+        fake::option(option::RAPID_COMMIT, &[]),
+        fake::option(option::PREFERENCE, &[255]),
+    ];
     let xid = bench.client.xid;
-    let others = fake::reply(kind::REPLY, xid, &other, SERVER, &[given(ADDRESS, 60)]);
-    assert_eq!(
-        bench.client.receive(bench.now, &others),
-        [],
-        "another client"
-    );
+    for kind in [kind::ADVERTISE, kind::REPLY] {
+        let stale = fake::reply(kind, xid + 1, &identity, SERVER, &options);
+        assert_eq!(
+            bench.client.receive(bench.now, &stale),
+            [],
+            "another exchange"
+        );
+        let other = Identity::of([1; 6]);
+        let others = fake::reply(kind, xid, &other, SERVER, &options);
+        assert_eq!(
+            bench.client.receive(bench.now, &others),
+            [],
+            "another client"
+        );
+    }
     for local in [0xfe80, 0xff02, 0] {
         let address = Ipv6Addr::new(local, 0, 0, 0, 0, 0, 0, 1);
         assert_eq!(bench.offers(SERVER, address, 255), [], "{address}");
