@@ -157,10 +157,15 @@ impl<M: Machine> Keeper<M> {
         self.servers.next(self.named().cloned())
     }
 
+    /// True if there is somebody to ask, and nobody who knows better.
+    pub fn asks_servers(&self) -> bool {
+        !self.host && self.named().next().is_some()
+    }
+
     /// Waits for what is to be done next. Servers are asked unless the hypervisor's clock makes them needless; when it
     /// is time for a look meanwhile, the look waits.
     async fn due(&mut self) -> Due {
-        let asks = !self.host && self.named().next().is_some();
+        let asks = self.asks_servers();
         tokio::select! {
             biased;
             () = sleep_until(self.look_at) => return Due::Look,

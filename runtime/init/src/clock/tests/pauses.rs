@@ -55,10 +55,11 @@ fn with_the_hypervisors_clock_no_server_is_asked_until_it_is_gone() -> Outcome {
             assert_eq!(machine.now(), (TRUTH + 7) * NANOSECONDS);
             keeper.look().await;
             assert_eq!(machine.now(), (TRUTH + 14) * NANOSECONDS);
+            assert!(!keeper.asks_servers());
 
             machine.with(|hands| hands.host = None);
             keeper.look().await;
-            assert!(keeper.ask_at <= Instant::now());
+            assert!(keeper.asks_servers() && keeper.ask_at <= Instant::now());
             assert_eq!(round(&mut keeper).await, Round::Doubtful);
             assert_eq!(round(&mut keeper).await, Round::Done);
             assert_eq!(machine.now(), TRUTH * NANOSECONDS);
