@@ -11,6 +11,8 @@ let
     settings = {
       app.gracePeriod = 4;
       storage.create = true;
+      # So that the program waits for it, however slow this host is.
+      storage.deadline = 300;
     };
   };
 in

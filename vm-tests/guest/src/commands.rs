@@ -62,12 +62,12 @@ pub fn run(line: &str) -> io::Result<String> {
             Ok(String::new())
         }
         ["journal", path, count] => journal::run(Path::new(path), number(count)?),
-        ["replay", kind, device, mebibytes, most, variants, forgotten] => {
+        ["replay", kind, device, mebibytes, most, disks, forgotten] => {
             let plan = Plan {
                 kind,
                 mebibytes: number(mebibytes)?.into(),
                 most: number(most)? as usize,
-                variants: number(variants)?.into(),
+                disks: number(disks)?.into(),
                 forgotten: number(forgotten)? as usize,
             };
             replay::run(&plan, Path::new(device))

@@ -1,12 +1,14 @@
 //! A workload whose traces tell, after the power has gone at any moment, what has to be there: numbered records, each of
 //! which begins only when the one before has been made durable.
 //!
-//! So a disk on which any byte of record `n + 1` was written to has to have record `n`.
+//! Each record says how many the others had made durable when it was begun: so whatever disk has its first bytes
+//! anywhere has to have those, and the record before it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 /// One way to make records durable.
@@ -34,20 +36,30 @@ pub const KEPT: u32 = 8;
 const SLOT: usize = 8192;
 
 const MAGIC: &[u8; 8] = b"\x89tbRec\r\n";
-const HEADER: usize = 24;
+/// The magic number, writer and number of the record, how many records each writer has made durable, and a sum of those.
+const HEADER: usize = 40;
+
+/// How many records each writer has made durable.
+pub type Durable = [u32; WRITERS.len()];
+static DURABLE: [AtomicU32; WRITERS.len()] = [const { AtomicU32::new(0) }; WRITERS.len()];
 
 impl Writer {
     fn index(self) -> u32 {
         self as u32
     }
 
-    /// A record: who wrote it, its number, and bytes that follow from both and that nothing makes smaller.
-    pub fn record(self, number: u32) -> Vec<u8> {
-        let mut random = Random::new(u64::from(self.index()) << 32 | u64::from(number));
+    /// A record: its header, and bytes that follow from its writer and number and that nothing makes smaller.
+    fn record(self, number: u32, durable: Durable) -> Vec<u8> {
+        let seed = u64::from(self.index()) << 32 | u64::from(number);
+        let mut random = Random::new(seed);
         let mut record = MAGIC.to_vec();
         record.extend(self.index().to_le_bytes());
         record.extend(number.to_le_bytes());
-        record.extend(random.next().to_le_bytes());
+        record.extend(durable.iter().flat_map(|number| number.to_le_bytes()));
+        let sum = durable.iter().fold(seed, |sum, number| {
+            Random::new(sum ^ u64::from(*number)).next()
+        });
+        record.extend(sum.to_le_bytes());
         // From what lies in a file system's own blocks to what takes two.
         let length = HEADER + (random.next() % 6000) as usize;
         while record.len() < length {
@@ -75,7 +87,8 @@ impl Writer {
         folder.sync_all()?;
         File::open(top)?.sync_all()?;
         for number in 1..=count {
-            let record = self.record(number);
+            let durable_before = DURABLE.each_ref().map(|count| count.load(Ordering::SeqCst));
+            let record = self.record(number, durable_before);
             match self {
                 Writer::Append => {
                     file.write_all(&record)?;
@@ -99,8 +112,19 @@ impl Writer {
                     file.sync_data()?;
                 }
             }
+            DURABLE[self as usize].store(number, Ordering::SeqCst);
         }
         Ok(())
+    }
+
+    /// What follows a record at the beginning of `bytes`, if it is there whole.
+    fn strip(self, number: u32, bytes: &[u8]) -> Option<&[u8]> {
+        let (_, _, durable) = header(bytes)?;
+        bytes.strip_prefix(self.record(number, durable).as_slice())
+    }
+
+    fn is(self, number: u32, bytes: &[u8]) -> bool {
+        self.strip(number, bytes).is_some_and(<[u8]>::is_empty)
     }
 
     /// Whether all records up to `number` are as this writer left them; of the next one nothing is known.
@@ -117,15 +141,14 @@ impl Writer {
                 let bytes = fs::read(directory.join("file"))?;
                 let mut rest = bytes.as_slice();
                 for number in 1..=number {
-                    let record = self.record(number);
-                    rest = rest
-                        .strip_prefix(record.as_slice())
+                    rest = self
+                        .strip(number, rest)
                         .ok_or_else(|| lost(number, "is not what was appended"))?;
                 }
             }
             Writer::Create => {
                 for number in newest {
-                    if fs::read(directory.join(number.to_string()))? != self.record(number) {
+                    if !self.is(number, &fs::read(directory.join(number.to_string()))?) {
                         return Err(lost(number, "is not what was created"));
                     }
                 }
@@ -144,7 +167,7 @@ impl Writer {
             Writer::Rename => {
                 let bytes = fs::read(directory.join("current"))?;
                 // The rename of the next one may have happened, but never before its content was durable.
-                if bytes != self.record(number) && bytes != self.record(number + 1) {
+                if !self.is(number, &bytes) && !self.is(number + 1, &bytes) {
                     return Err(lost(
                         number,
                         "is neither there nor replaced by the next one",
@@ -154,10 +177,9 @@ impl Writer {
             Writer::Overwrite => {
                 let file = File::open(directory.join("file"))?;
                 for number in newest {
-                    let record = self.record(number);
-                    let mut found = vec![0; record.len()];
+                    let mut found = vec![0; SLOT];
                     file.read_exact_at(&mut found, slot(number))?;
-                    if found != record {
+                    if self.strip(number, &found).is_none() {
                         return Err(lost(number, "is not what was written in its place"));
                     }
                 }
@@ -194,21 +216,31 @@ pub fn run(top: &Path, count: u32) -> io::Result<String> {
     Ok(format!("{count} records of each writer"))
 }
 
-/// Calls `found` for each record whose beginning is in some bytes, wherever it lies.
-pub fn find(bytes: &[u8], mut found: impl FnMut(Writer, u32)) {
+/// Who wrote the record whose header is at the beginning of some bytes, its number, and what was durable before.
+fn header(bytes: &[u8]) -> Option<(Writer, u32, Durable)> {
+    let header = bytes.get(..HEADER)?.strip_prefix(MAGIC)?;
+    let word = |index: usize| {
+        let mut word = [0; 4];
+        word.copy_from_slice(&header[4 * index..4 * index + 4]);
+        u32::from_le_bytes(word)
+    };
+    let (writer, number) = (*WRITERS.get(word(0) as usize)?, word(1));
+    let durable = std::array::from_fn(|index| word(2 + index));
+    let record = writer.record(number, durable);
+    bytes
+        .starts_with(&record[..HEADER])
+        .then_some((writer, number, durable))
+}
+
+/// Raises `durable` to what the records tell whose headers are in some bytes, wherever they lie.
+pub fn learn(bytes: &[u8], durable: &mut Durable) {
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| *byte == MAGIC[0]) {
         rest = &rest[at..];
-        if let Some(header) = rest.get(..HEADER)
-            && header.starts_with(MAGIC)
-        {
-            let word = |at: usize| {
-                u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-            };
-            if let Some(writer) = WRITERS.get(word(8) as usize)
-                && writer.record(word(12)).starts_with(header)
-            {
-                found(*writer, word(12));
+        if let Some((writer, number, mut before)) = header(rest) {
+            before[writer as usize] = number - 1;
+            for (known, before) in durable.iter_mut().zip(before) {
+                *known = before.max(*known);
             }
         }
         rest = &rest[1..];

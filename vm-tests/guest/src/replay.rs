@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::commands::{mount, umount};
-use crate::journal::{self, Random, WRITERS};
+use crate::journal::{self, Durable, Random, WRITERS};
 use crate::{loops, say};
 
 const MAGIC: u64 = 0x6a_7366_7773_6872;
@@ -33,8 +33,9 @@ pub struct Plan<'a> {
     pub forgotten: usize,
     /// How many cut points are taken at most, spread over all.
     pub most: usize,
-    /// How many disks that wrote some of what came after the flush are tried at each cut point.
-    pub variants: u64,
+    /// How many disks are tried at each cut point: one that has written nothing after the flush, the others some of it. If it
+    /// is one, every other cut point has the one or the other.
+    pub disks: u64,
 }
 
 /// One write: where, and which bytes of the tape; or, without bytes, what was given up.
@@ -48,8 +49,8 @@ struct Write {
 #[derive(Default)]
 struct Window {
     writes: Vec<Write>,
-    /// The newest record of each writer that was written to until then.
-    seen: [u32; WRITERS.len()],
+    /// What had been made durable before the last write until then.
+    durable: Durable,
 }
 
 /// Does it. The console says how far it is, and the first things that are not as they have to be.
@@ -70,26 +71,31 @@ pub fn run(plan: &Plan, device: &Path) -> io::Result<String> {
             continue;
         }
         let last = cut + 1 + plan.forgotten;
-        let seen = windows[last].seen;
+        let durable = windows[last].durable;
         let later: Vec<&Write> = windows[cut + 1..=last]
             .iter()
             .flat_map(|window| &window.writes)
             .collect();
-        for variant in 0..=plan.variants {
+        for number in 0..plan.disks {
+            let partly = if plan.disks > 1 {
+                number > 0
+            } else {
+                cut % 2 == 1
+            };
             // What a disk that promises nothing before the next flush has written of it.
-            let mut random = Random::new((cut as u64) << 8 | variant);
+            let mut random = Random::new((cut as u64) << 8 | number);
             let some: Vec<Write> = later
                 .iter()
                 .flat_map(|write| blocks(write))
-                .filter(|_| variant > 0 && random.next() & 1 == 0)
+                .filter(|_| partly && random.next() & 1 == 0)
                 .collect();
             states += 1;
-            records = seen.iter().sum();
-            if let Err(error) = disk.check(plan.kind, &some, &log, seen) {
-                complaints.push(format!("after flush {cut}, disk {variant}: {error}"));
+            records = durable.iter().sum();
+            if let Err(error) = disk.check(plan.kind, &some, &log, durable) {
+                complaints.push(format!("after flush {cut}, disk {number}: {error}"));
             }
         }
-        if states % 100 < 1 + plan.variants {
+        if states % 100 < plan.disks {
             say(&format!("replay of {}: {states} disks so far", plan.kind));
         }
     }
@@ -149,9 +155,9 @@ fn windows(log: &[u8]) -> io::Result<Vec<Window>> {
             break;
         };
         if flags & FLUSH != 0 && !window.writes.is_empty() {
-            let seen = window.seen;
+            let durable = window.durable;
             windows.push(Window {
-                seen,
+                durable,
                 ..Window::default()
             });
         }
@@ -170,10 +176,7 @@ fn windows(log: &[u8]) -> io::Result<Vec<Window>> {
             let data = log
                 .get(at..at + length)
                 .ok_or_else(|| bad("data behind its end"))?;
-            journal::find(data, |writer, number| {
-                let newest = &mut window.seen[writer as usize];
-                *newest = number.max(*newest);
-            });
+            journal::learn(data, &mut window.durable);
             at += length;
         }
     }
@@ -225,14 +228,8 @@ impl Disk {
         }
     }
 
-    /// Mounts a copy with `some` more writes, and looks for the records before those in `seen`.
-    fn check(
-        &self,
-        kind: &str,
-        some: &[Write],
-        log: &[u8],
-        seen: [u32; WRITERS.len()],
-    ) -> io::Result<()> {
+    /// Mounts a copy with `some` more writes, and looks for what is to be there.
+    fn check(&self, kind: &str, some: &[Write], log: &[u8], durable: Durable) -> io::Result<()> {
         let (path, place) = (
             format!("/tmp/replay-{kind}"),
             format!("/tmp/replayed-{kind}"),
@@ -270,12 +267,12 @@ impl Disk {
         mount(kind, &device.path, &place, libc::MS_NOATIME).map_err(named("mount"))?;
         let result = WRITERS
             .iter()
-            .zip(seen)
-            .filter(|(_, seen)| *seen > 1)
-            .try_for_each(|(writer, seen)| {
+            .zip(durable)
+            .filter(|(_, number)| *number > 0)
+            .try_for_each(|(writer, number)| {
                 let top = Path::new(&place).join("work");
                 writer
-                    .check(&top, seen - 1)
+                    .check(&top, number)
                     .map_err(named(&format!("{writer:?}")))
             });
         // Still for writing: a file system that finds something wrong makes itself read-only.

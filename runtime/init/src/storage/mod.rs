@@ -322,6 +322,7 @@ impl Storage {
             Report::Created(name) => {
                 self.set_creating(false);
                 if let Some(name) = name {
+                    self.create = false;
                     self.found.insert(name, FileSystem::created());
                 }
             }

@@ -38,7 +38,7 @@ async fn the_status_is_read_at_the_start() {
         settled: true,
         iso: Some(mount("/iso")),
         persistent: Some(mount("/persistent")),
-        creating: false,
+        ..Storage::default()
     };
     let (_init, machine) = running(&Status {
         storage,
