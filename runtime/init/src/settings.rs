@@ -312,7 +312,8 @@ fn read(path: &Path) -> Result<(Settings, Value), Error> {
 
 /// Reads the file's text.
 pub(crate) fn parse(text: &[u8]) -> Result<(Settings, Value), serde_json::Error> {
-    let value: Value = serde_json::from_slice(text)?;
+    // A list of the right length would pass for the settings otherwise, and an empty list for their defaults.
+    let value = Value::Object(serde_json::from_slice(text)?);
     let settings = serde_json::from_value(value.clone())?;
     Ok((settings, value))
 }
@@ -358,6 +359,7 @@ mod tests {
         assert!(named(r#"{"app":{"comand":[]}}"#, "`comand`"));
         assert!(named(r#"{"app":{"onExit":"explode"}}"#, "`explode`"));
         assert!(named("", "EOF"));
+        assert!(named("[ ]", "expected a map"));
         assert!(
             read(Path::new("/nowhere/settings.json")).is_err_and(|error| error
                 .to_string()
