@@ -10,7 +10,8 @@ fn example() -> Value {
         "storage": {
             "settled": true,
             "iso": { "path": "/iso", "device": "/dev/sr0", "fileSystem": "iso9660", "readOnly": true },
-            "persistent": { "path": "/persistent", "device": "/dev/vda", "fileSystem": "btrfs", "readOnly": false }
+            "persistent": { "path": "/persistent", "device": "/dev/vda", "fileSystem": "btrfs", "readOnly": false },
+            "creating": false
         },
         "links": [{
             "name": "eth0",
@@ -40,7 +41,8 @@ fn example() -> Value {
                 "ntp": [],
                 "seconds": 86400,
                 "renewals": 0
-            }
+            },
+            "lease6": null
         }],
         "dns": {
             "servers": [{ "address": "10.0.2.3", "link": "eth0", "source": "dhcp" }],
