@@ -40,6 +40,14 @@ fn example() -> Value {
                 "ntp": [],
                 "seconds": 86400,
                 "renewals": 0
+            },
+            "lease6": {
+                "address": null,
+                "dns": ["2001:db8::53"],
+                "search": [],
+                "ntp": [],
+                "seconds": null,
+                "renewals": 0
             }
         }],
         "dns": {
