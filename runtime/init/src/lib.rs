@@ -12,6 +12,11 @@
 //!
 //! A step that fails is logged and the boot goes on. A fault of init itself is logged, and the machine restarts.
 
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "it is read with its private parts, and no other crate uses it but its fuzz targets"
+)]
+
 mod agent;
 mod app;
 mod clock;

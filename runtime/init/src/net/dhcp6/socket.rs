@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::num::NonZeroU32;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::UdpSocket;
 
 /// The client's and the servers' ports (RFC 8415, section 7.2).
@@ -50,7 +50,9 @@ impl Servers {
     /// What the kernel says: link down, no buffer.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
         let to = SocketAddrV6::new(SERVERS, SERVER_PORT, 0, self.link);
-        self.socket.try_send_to(message, to.into()).map(drop)
+        // Not by way of the event loop, which does not know yet that a new socket can be written.
+        let socket = SockRef::from(&self.socket);
+        socket.send_to(message, &to.into()).map(drop)
     }
 
     /// Waits for the next datagram. Nothing is lost if the future is dropped.

@@ -318,8 +318,10 @@ fn a_short_lease_is_renewed_and_expires_when_the_server_is_gone() -> Outcome {
             world.pair(0, None).await?;
             let identity = world.identity().await?;
             let given = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x15);
+            let (heard, asked) = channel();
             let server = world
                 .answering(0x80, move |message| {
+                    let _ = heard.send(u8::from(message.msg_type()));
                     vec![give(&identity, message, given, (1, 3, 6))]
                 })
                 .await?;
@@ -330,6 +332,10 @@ fn a_short_lease_is_renewed_and_expires_when_the_server_is_gone() -> Outcome {
                         && status.links.iter().any(|link| !link.addresses.is_empty())
                 })
                 .await?;
+            // Each message is heard the first time.
+            let asked: Vec<u8> = asked.try_iter().take(4).collect();
+            let expected = [kind::SOLICIT, kind::REQUEST, kind::RENEW, kind::RENEW];
+            assert_eq!(asked, expected);
             let kernel = world.addresses6().await?;
             assert!(
                 matches!(kernel.as_slice(), [(it, 128, _, valid)] if *it == given && (3..=7).contains(valid)),

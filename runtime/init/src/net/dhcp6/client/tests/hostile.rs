@@ -102,6 +102,27 @@ fn a_lease_of_a_second_makes_no_hot_loop() {
 }
 
 #[test]
+fn an_answer_that_comes_after_its_t1_makes_no_hot_loop() {
+    let mut bench = Bench::soliciting();
+    while bench.client.interval < Duration::from_secs(10) {
+        bench.step();
+    }
+    bench.now += Duration::from_secs(5);
+    let association = fake::association(
+        Identity::of(MAC).iaid,
+        1,
+        20,
+        &[fake::address(ADDRESS, 30, 30)],
+    );
+    let options = [association, fake::option(option::RAPID_COMMIT, &[])];
+    let actions = bench.says(kind::REPLY, SERVER, &options);
+    assert!(matches!(actions.as_slice(), [Action::Acquired(_)]));
+    let before = bench.now;
+    assert_eq!(sent(&bench.step()), Some(kind::RENEW));
+    assert_eq!(bench.now - before, LEAST_BOUND);
+}
+
+#[test]
 fn a_huge_reply_is_read_within_limits() {
     let mut bench = Bench::soliciting();
     let name = [[1, b'a', 7].as_slice(), b"example", &[0]].concat();
