@@ -42,7 +42,14 @@ fn example() -> Value {
                 "seconds": 86400,
                 "renewals": 0
             },
-            "lease6": null
+            "lease6": {
+                "address": null,
+                "dns": ["2001:db8::53"],
+                "search": [],
+                "ntp": [],
+                "seconds": null,
+                "renewals": 0
+            }
         }],
         "dns": {
             "servers": [{ "address": "10.0.2.3", "link": "eth0", "source": "dhcp" }],
