@@ -104,6 +104,7 @@ pub fn arp(data: &[u8]) {
                 }
                 let conflict = detector.receive(&packet);
                 assert!(conflict.is_none() || detector.watches().is_some());
+                assert_ne!(conflict, Some(MAC));
                 if intact && mac != MAC && number & 7 < 6 && detector.watches() == Some(sender) {
                     assert_eq!(conflict, Some(mac));
                 }
