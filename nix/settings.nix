@@ -133,8 +133,7 @@ let
     compress = {
       description = "null, \"zstd\" or \"zstd:1\" to \"zstd:15\"";
       check =
-        value:
-        value == null || (isString value && builtins.match "zstd(:([1-9]|1[0-5]))?" value != null);
+        value: value == null || (isString value && builtins.match "zstd(:([1-9]|1[0-5]))?" value != null);
     };
     bool = {
       description = "true or false";
