@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::Input;
 use super::kernel::check_line;
@@ -15,9 +15,83 @@ use crate::net::fixed::command_line::{self as ip, Way};
 use crate::net::fixed::{Fixed, Plan};
 use crate::settings::parse;
 
-/// The image's settings as a file, and the links' addresses in them.
+/// Settings of each kind.
+const KEYS: [&str; 20] = [
+    "name",
+    "app.command",
+    "app.arguments",
+    "app.environment",
+    "app.gracePeriod",
+    "app.onExit",
+    "app.readyTimeout",
+    "app.watchdog",
+    "app.sandbox",
+    "network.hostName",
+    "network.deadline",
+    "network.longestRetry",
+    "network.links",
+    "storage.deadline",
+    "storage.closure",
+    "storage.grow",
+    "clock.floor",
+    "clock.servers",
+    "control.agent",
+    "log.syslog",
+];
+
+/// A value of any kind, most of them at some limit.
+fn any_value(input: &mut Input<'_>) -> Value {
+    let texts = [
+        "kiosk",
+        "poweroff",
+        "udp://a:1",
+        "",
+        "192.0.2.1/24",
+        "CAP_KILL",
+    ];
+    match input.byte() % 8 {
+        0 => input.pick(0, &[1, 86400, 86401, i64::MAX, -1]).into(),
+        1 => input.u32().into(),
+        2 => Value::Bool(input.seldom(2)),
+        3 => Value::Null,
+        4 => String::from_utf8_lossy(input.piece()).into(),
+        5 => Value::from_iter([input.pick("a", &texts), input.pick("b", &texts)]),
+        6 => {
+            let list = Value::from_iter([input.pick("::1/64", &texts)]);
+            let link = input.pick("addresses", &["gateways", "dns", "search", "NOFILE"]);
+            let first = input.pick("eth0", &["*", "limits", "capabilities"]);
+            json!({ first: { link: list } })
+        }
+        _ => input.pick("reboot", &texts).into(),
+    }
+}
+
+/// A file that has a few of the settings.
+fn file(input: &mut Input<'_>) -> String {
+    let mut all = Map::new();
+    for _ in 0..input.byte() % 8 {
+        let (key, value) = (input.pick("volumeId", &KEYS), any_value(input));
+        match key.split_once('.') {
+            Some((section, name)) => {
+                let section = all.entry(section).or_insert_with(|| json!({}));
+                if let Value::Object(section) = section {
+                    section.insert(name.into(), value);
+                }
+            }
+            None => drop(all.insert(key.into(), value)),
+        }
+    }
+    Value::Object(all).to_string()
+}
+
+/// The image's settings as a file, and the links' addresses in them. What does not begin as a file does chooses one.
 pub fn settings(data: &[u8]) {
-    let Ok((settings, value)) = parse(data) else {
+    let parsed = if data.first().is_none_or(|first| b"{[ ".contains(first)) {
+        parse(data)
+    } else {
+        parse(file(&mut Input::new(data)).as_bytes())
+    };
+    let Ok((settings, value)) = parsed else {
         return;
     };
     assert!(value.is_object());
@@ -57,7 +131,7 @@ pub fn machine(data: &[u8]) {
         if input.is_empty() {
             break;
         }
-        match input.byte() % 4 {
+        match input.byte() % 5 {
             0 => {
                 let line = String::from_utf8_lossy(input.piece());
                 for (key, text) in cmdline::settings(&line) {
@@ -73,6 +147,14 @@ pub fn machine(data: &[u8]) {
                 let (name, value) = (input.piece(), input.piece());
                 let found = Credential::new(name, value.to_vec()).into_iter();
                 machine.take("fw_cfg", found.collect());
+            }
+            3 => {
+                let (key, value) = (input.pick("settings", &KEYS), any_value(&mut input));
+                let text = match value {
+                    Value::String(text) => text,
+                    other => other.to_string(),
+                };
+                machine.set("a source", key, &text);
             }
             _ => {
                 let texts = [input.piece(), input.piece()].map(String::from_utf8_lossy);
