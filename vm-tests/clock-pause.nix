@@ -16,10 +16,10 @@ mkTest {
     )
     served = Guest("served", ISO, nics=[peer.wire()])
     alone = Guest("alone", ISO, arguments=["-rtc base=2033-05-05T12:00:00"])
-    machines = [served, alone]
-    for machine in machines:
+    both = [served, alone]
+    for machine in both:
         machine.start()
-    for machine in machines:
+    for machine in both:
         machine.ready()
     served.says(r"tinyboot: clock: set to 2031-05-05T\S+, \S+ s ahead of what it was, by 10\.0\.0\.1")
 
@@ -29,13 +29,13 @@ mkTest {
         return int(machine.ask("time")) - time.monotonic()
 
 
-    before = [clock(machine) for machine in machines]
-    for machine in machines:
+    before = [clock(machine) for machine in both]
+    for machine in both:
         machine.monitor("stop")
     began = time.monotonic()
     # That is what a pause is: time that passes outside.
     served.until("a pause of 20 s", lambda: time.monotonic() - began > 20)
-    for machine in machines:
+    for machine in both:
         machine.monitor("cont")
     # The machine looks every 64 s, and asks twice.
     resumed = 240
@@ -50,7 +50,7 @@ mkTest {
         t.assertLess(abs(clock(alone) - before[1]), 4)
 
     with subtest("once"):
-        for machine in machines:
+        for machine in both:
             t.assertEqual(len(machine.said(r"clock: the RTC went")), 1)
         served.powered_off()
         alone.powered_off()

@@ -12,7 +12,7 @@ mkTest {
   };
   script = ''
     # Little more than they have: what takes more is to be decided, not to happen. docs/size.md tells of what was tried.
-    t.assertLessEqual(os.path.getsize(ISO), 5_600_000, "the image has outgrown its limit")
+    t.assertLessEqual(os.path.getsize(ISO), 5_700_000, "the image has outgrown its limit")
     t.assertLessEqual(os.path.getsize(KERNEL), 3_100_000, "the kernel has outgrown its limit")
 
     disk = btrfs("disk", "tinyboot")
