@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::console::syslog::Target;
+use crate::net::fixed::Fixed;
 
 pub use sandbox::Sandbox;
 #[cfg(test)]
@@ -266,6 +267,11 @@ impl Settings {
             return Some(format!(
                 "\"{text}\" is neither udp://host:port nor tcp://host:port"
             ));
+        }
+        let links = self.network.links.iter();
+        let mut wrong = links.flat_map(|(link, settings)| Fixed::from_settings(link, settings).1);
+        if let Some(wrong) = wrong.next() {
+            return Some(wrong.to_string());
         }
         let name = self.network.host_name.as_deref()?;
         let is_name = (1..=63).contains(&name.len())

@@ -116,6 +116,7 @@ pub fn settings(data: &[u8]) {
     {
         if let Some(fixed) = plan.of(link) {
             check_fixed(&fixed);
+            assert!(!fixed.addresses.is_empty());
         }
     }
 }

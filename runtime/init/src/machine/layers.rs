@@ -256,6 +256,16 @@ mod tests {
                 "network.hostName: \"a b\" is no host name",
             ),
             (
+                "network.links.eth0",
+                r#"{"addresses": ["192.0.2.10/24", "192.0.2.11"]}"#,
+                "network.links.eth0: the address \"192.0.2.11\" of the link eth0 is not one that a host can have with the length of its prefix, such as 192.0.2.10/24",
+            ),
+            (
+                "network.links",
+                r#"{"eth0": {}}"#,
+                "network.links: the link eth0 has settings but no address",
+            ),
+            (
                 "storage.compress",
                 "lzo",
                 "storage.compress: \"lzo\" is neither zstd nor zstd:1 to zstd:15",

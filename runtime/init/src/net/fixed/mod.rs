@@ -12,20 +12,23 @@ use super::names::name;
 use crate::settings;
 use command_line::{Parameter, Way};
 
-/// A setting that is wrong. The rest of its link counts.
+/// What is wrong with a link's settings.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// It is no address with a prefix.
     #[error(
-        "The address \"{0}\" of {1} in the settings is not one with the length of its prefix, such as 192.0.2.10/24."
+        "the address \"{0}\" of the link {1} is not one that a host can have with the length of its prefix, such as 192.0.2.10/24"
     )]
     Address(String, String),
     /// It is no address.
-    #[error("\"{0}\" of {1} in the settings is not an address.")]
-    Host(String, String),
+    #[error("\"{0}\" among the {2} of the link {1} is not an address that a host can have")]
+    Host(String, String, &'static str),
     /// It is no name.
-    #[error("\"{0}\" of {1} in the settings is not a domain.")]
+    #[error("\"{0}\" among the domains of the link {1} is not a domain")]
     Domain(String, String),
+    /// There is none.
+    #[error("the link {0} has settings but no address")]
+    None(String),
 }
 
 /// What a link has instead of DHCP. Without addresses it is one that IPv4 is to leave alone.
@@ -45,25 +48,29 @@ pub struct Fixed {
 
 impl Fixed {
     /// Reads one link's settings, and says what is wrong with them.
-    fn from_settings(link: &str, settings: &settings::FixedLink) -> (Self, Vec<Error>) {
+    pub fn from_settings(link: &str, settings: &settings::FixedLink) -> (Self, Vec<Error>) {
         let mut errors = Vec::new();
-        let mut hosts = |list: &[String]| {
+        let mut hosts = |list: &[String], what| {
             let mut found = Vec::new();
             for text in list {
                 match text.parse().ok().filter(is_host) {
                     Some(address) => found.push(address),
-                    None => errors.push(Error::Host(text.clone(), link.into())),
+                    None => errors.push(Error::Host(text.clone(), link.into(), what)),
                 }
             }
             found
         };
-        let (gateways, dns) = (hosts(&settings.gateways), hosts(&settings.dns));
+        let gateways = hosts(&settings.gateways, "gateways");
+        let dns = hosts(&settings.dns, "resolvers");
         let mut addresses = Vec::new();
         for text in &settings.addresses {
             match with_prefix(text) {
                 Some(address) => addresses.push(address),
                 None => errors.push(Error::Address(text.clone(), link.into())),
             }
+        }
+        if settings.addresses.is_empty() {
+            errors.push(Error::None(link.into()));
         }
         let mut search = Vec::new();
         for text in &settings.search {
@@ -124,7 +131,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan by the kernel's parameters and the settings. What is wrong is logged and left out.
+    /// The plan by the kernel's parameters and the settings. What is wrong is logged and left out; a link without an address
+    /// by the settings is one for DHCP.
     pub fn new(command_line: &str, settings: &BTreeMap<String, settings::FixedLink>) -> Self {
         let mut plan = Self::default();
         for parameter in command_line::parse(command_line) {
@@ -136,9 +144,11 @@ impl Plan {
         for (link, settings) in settings {
             let (fixed, errors) = Fixed::from_settings(link, settings);
             for error in errors {
-                log::error!("net: {error}");
+                log::error!("net: network.links: {error}; it is left out");
             }
-            plan.links.insert(link.clone(), fixed);
+            if !fixed.addresses.is_empty() {
+                plan.links.insert(link.clone(), fixed);
+            }
         }
         plan
     }
@@ -231,9 +241,9 @@ mod tests {
         assert_eq!(
             said,
             [
-                "\"127.0.0.1\" of * in the settings is not an address.",
-                "\"127.0.0.1\" of * in the settings is not an address.",
-                "\"a b\" of * in the settings is not a domain."
+                "\"127.0.0.1\" among the gateways of the link * is not an address that a host can have",
+                "\"127.0.0.1\" among the resolvers of the link * is not an address that a host can have",
+                "\"a b\" among the domains of the link * is not a domain"
             ]
         );
         assert_eq!(
@@ -268,6 +278,17 @@ mod tests {
         );
         assert_eq!(plan.host_name(), Some("box"));
         assert_eq!(Plan::new("", &BTreeMap::new()).of("eth0"), None);
+    }
+
+    #[test]
+    fn a_link_without_an_address_is_one_for_dhcp() {
+        for addresses in [&[][..], &["192.0.2.10"]] {
+            let settings = link(addresses, &["192.0.2.1"], &[]);
+            let (_, errors) = Fixed::from_settings("eth0", &settings);
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            let settings = BTreeMap::from([("eth0".to_owned(), settings)]);
+            assert_eq!(Plan::new("", &settings).of("eth0"), None);
+        }
     }
 
     #[test]

@@ -110,9 +110,11 @@ fn dns(kind: u8, value: &[u8]) -> Option<(Option<Duration>, Content)> {
     Some((lifetime, content))
 }
 
-/// True for an address that a host can have.
+/// True for an address that a host can have. One that stands for an IPv4 address is never seen on a link (RFC 4291,
+/// section 2.5.5.2).
 pub fn is_host(address: &Ipv6Addr) -> bool {
-    !address.is_unspecified() && !address.is_loopback() && !address.is_multicast()
+    let special = address.is_unspecified() || address.is_loopback() || address.is_multicast();
+    !special && address.to_ipv4_mapped().is_none()
 }
 
 /// What tests send as the kernel.
