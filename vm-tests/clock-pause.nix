@@ -1,4 +1,4 @@
-# A machine that was paused has the right time again, by the NTP server, and without one by the RTC.
+# A machine that was paused has the right time again, by the NTP server, and without one by the RTC; and its lease is verified.
 { mkTest, probeImage }:
 mkTest {
   name = "clock-pause";
@@ -48,6 +48,7 @@ mkTest {
         served.says(r"tinyboot: clock: the RTC went \d+ s ahead: this machine was paused", resumed)
         served.says(r"tinyboot: clock: set to 2031-05-05T\S+, [12]\d\.\d+ s ahead of what it was, by 10\.0\.0\.1", resumed)
         t.assertLess(abs(clock(served) - before[0]), 4)
+        served.says(r"tinyboot: net: eth0: renewed 10\.0\.0\.\d+/24 from 10\.0\.0\.1")
 
     with subtest("without a server the RTC does"):
         alone.says(r"tinyboot: clock: set to 2033-05-05T\S+, [12]\d\.\d+ s ahead of what it was, by the RTC", resumed)

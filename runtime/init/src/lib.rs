@@ -116,17 +116,20 @@ async fn live(
         surroundings,
         stop.clone(),
     );
+    let (pause, pauses) = watch::channel(());
     let net = net::run(
         settings.network.clone(),
         settings.name.clone(),
         board.clone(),
         persistent_path.clone(),
+        pauses,
         stop.clone(),
     );
     let clock = clock::run(
         settings.clock.clone(),
         board.clone(),
         persistent_path.clone(),
+        pause,
         stop.clone(),
     );
     let syslog = console::syslog::start(

@@ -34,6 +34,8 @@ pub struct Keeper<M> {
     settings: settings::Clock,
     board: Board,
     persistent: watch::Receiver<Option<PathBuf>>,
+    /// Told when the machine seems to have been paused.
+    pauses: watch::Sender<()>,
     pub(super) network: Network,
     servers: Servers,
     discipline: Discipline,
@@ -66,6 +68,7 @@ impl<M: Machine> Keeper<M> {
         settings: settings::Clock,
         board: Board,
         persistent: watch::Receiver<Option<PathBuf>>,
+        pauses: watch::Sender<()>,
     ) -> Self {
         let source = board.snapshot().clock.source;
         // The boot has set the clock already.
@@ -81,6 +84,7 @@ impl<M: Machine> Keeper<M> {
             settings,
             board,
             persistent,
+            pauses,
             network: Network::default(),
             servers: Servers::default(),
             discipline: if synchronised {
@@ -306,6 +310,9 @@ impl<M: Machine> Keeper<M> {
             let (jump, what) = (seconds(jump), "this machine was paused, or its RTC was set");
             let way = if jump < 0.0 { "back" } else { "ahead" };
             log::info!("clock: the RTC went {:.0} s {way}: {what}", jump.abs());
+            if jump > 0.0 {
+                self.pauses.send_replace(());
+            }
             self.hurry();
         }
         if self.to_ask().is_empty() {
@@ -360,6 +367,10 @@ impl<M: Machine> Keeper<M> {
         self.vouch(error);
         let first = !std::mem::replace(&mut self.synchronised, true);
         self.trusted = true;
+        // A clock that was right and is behind stood still, unless the RTC has told so already.
+        if !first && correction == Correction::Step && offset > 0 && !self.watch.is_open() {
+            self.pauses.send_replace(());
+        }
         self.watch.settle();
         let news = first || correction == Correction::Step;
         // The hypervisor's clock is read every minute: that need not wake whoever follows the status.

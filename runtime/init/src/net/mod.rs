@@ -122,12 +122,14 @@ struct Info {
     name: String,
     mac: [u8; 6],
     carrier: bool,
+    /// How often the carrier went. The kernel joins what happens within a second into one message.
+    losses: u32,
     mtu: u32,
     ipv6: ipv6::Shown,
 }
 
 /// Configures all links, those that are there and those that come, until `stop` is cancelled. Addresses stay then:
-/// the app may need them while it ends.
+/// the app may need them while it ends. After each of `pauses` of the machine what was obtained is verified.
 ///
 /// # Errors
 ///
@@ -137,6 +139,7 @@ pub async fn run(
     image_name: String,
     board: Board,
     persistent: watch::Receiver<Option<PathBuf>>,
+    pauses: watch::Receiver<()>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     // Without it there is no parameter.
@@ -152,12 +155,13 @@ pub async fn run(
         given: Mutex::default(),
         fixed: Mutex::new(fixed),
     };
-    run_with(shared, persistent, stop).await
+    run_with(shared, persistent, pauses, stop).await
 }
 
 async fn run_with(
     shared: Shared,
     persistent: watch::Receiver<Option<PathBuf>>,
+    pauses: watch::Receiver<()>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     // Two connections: answers to our own requests must not be taken for news, nor news for answers.
@@ -174,6 +178,7 @@ async fn run_with(
         shared: Arc::new(shared),
         handle,
         persistent,
+        pauses,
         stop: stop.clone(),
         known: HashMap::new(),
         ipv6: HashMap::new(),
@@ -208,6 +213,7 @@ struct Links {
     shared: Arc<Shared>,
     handle: Handle,
     persistent: watch::Receiver<Option<PathBuf>>,
+    pauses: watch::Receiver<()>,
     stop: CancellationToken,
     known: HashMap<u32, watch::Sender<Info>>,
     ipv6: HashMap<u32, ipv6::Known>,
@@ -244,18 +250,25 @@ impl Links {
         }
         let mut messages = self.handle.address().get().execute();
         while let Some(Ok(message)) = messages.next().await {
-            self.ipv6_news(&RouteNetlinkMessage::NewAddress(message));
+            self.hear(&RouteNetlinkMessage::NewAddress(message));
         }
         let all = RouteMessageBuilder::<Ipv6Addr>::new().build();
         let mut messages = self.handle.route().get(all).execute();
         while let Some(Ok(message)) = messages.next().await {
-            self.ipv6_news(&RouteNetlinkMessage::NewRoute(message));
+            self.hear(&RouteNetlinkMessage::NewRoute(message));
         }
         self.show_all();
     }
 
-    /// The kernel says something of an IPv6 address or route.
+    /// The kernel says something new of an IPv6 address or route.
     fn ipv6_news(&mut self, message: &RouteNetlinkMessage) {
+        if let Some(index) = self.hear(message) {
+            self.show(index);
+        }
+    }
+
+    /// Takes note of an IPv6 address or route, and says on which link it is.
+    fn hear(&mut self, message: &RouteNetlinkMessage) -> Option<u32> {
         let there = matches!(
             message,
             RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::NewRoute(_)
@@ -269,9 +282,7 @@ impl Links {
             }
             _ => None,
         };
-        let Some(index) = index else {
-            return;
-        };
+        let index = index?;
         let known = self.ipv6.entry(index).or_default();
         match message {
             RouteNetlinkMessage::NewAddress(it) | RouteNetlinkMessage::DelAddress(it) => {
@@ -282,7 +293,7 @@ impl Links {
             }
             _ => {}
         }
-        self.show(index);
+        Some(index)
     }
 
     /// Routers have said something about DNS.
@@ -356,6 +367,7 @@ impl Links {
             self.handle.clone(),
             receiver,
             self.persistent.clone(),
+            self.pauses.clone(),
         );
         self.tasks.spawn(link.run(self.stop.clone()));
     }
@@ -382,11 +394,13 @@ fn ethernet(message: &LinkMessage) -> Option<Info> {
     let mut name = None;
     let mut mac = None;
     let mut mtu = 1500;
+    let mut losses = 0;
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(it) => name = Some(it.clone()),
             LinkAttribute::Address(it) => mac = <[u8; 6]>::try_from(it.as_slice()).ok(),
             LinkAttribute::Mtu(it) => mtu = *it,
+            LinkAttribute::CarrierDownCount(it) => losses = *it,
             LinkAttribute::Controller(_) => return None,
             _ => {}
         }
@@ -400,6 +414,7 @@ fn ethernet(message: &LinkMessage) -> Option<Info> {
         name: name?,
         mac: mac?,
         carrier,
+        losses,
         mtu,
         ipv6: ipv6::Shown::default(),
     })

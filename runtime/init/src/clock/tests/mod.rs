@@ -159,6 +159,7 @@ fn asker(world: &World, machine: &Fake) -> Keeper<Fake> {
         settings(0),
         world.board.clone(),
         persistent,
+        watch::Sender::default(),
     );
     keeper.network = Network::of(&world.board.snapshot());
     keeper
@@ -206,6 +207,7 @@ fn keeper(world: &World, machine: &Fake, settings: settings::Clock) -> tokio::ta
         settings,
         world.board.clone(),
         world.persistent.subscribe(),
+        watch::Sender::default(),
     );
     tokio::spawn(keeper.run(world.stop.clone()))
 }
@@ -279,6 +281,7 @@ fn a_server_may_set_the_clock_back_but_not_before_the_floor() -> Outcome {
                 settings(TRUTH + 60),
                 world.board.clone(),
                 world.persistent.subscribe(),
+                watch::Sender::default(),
             );
             keeper.network = Network::of(&world.board.snapshot());
             let answers = keeper.ask(&keeper.to_ask()).await;
@@ -303,6 +306,7 @@ fn a_server_that_refuses_is_left_alone() -> Outcome {
                 settings(0),
                 world.board.clone(),
                 world.persistent.subscribe(),
+                watch::Sender::default(),
             );
             keeper.network = Network::of(&world.board.snapshot());
             assert_eq!(keeper.to_ask(), ["127.0.0.1"]);

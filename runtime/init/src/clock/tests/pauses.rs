@@ -132,7 +132,14 @@ async fn after_a_pause_without_servers_the_rtc_sets_the_clock_forward_and_never_
     let board = Board::new(Status::default());
     let (_sender, persistent) = watch::channel(None);
     let stop = CancellationToken::new();
-    let keeper = Keeper::new(machine.clone(), settings(0), board.clone(), persistent);
+    let (pause, mut pauses) = watch::channel(());
+    let keeper = Keeper::new(
+        machine.clone(),
+        settings(0),
+        board.clone(),
+        persistent,
+        pause,
+    );
     let task = tokio::spawn(keeper.run(stop.clone()));
     let ahead = || {
         machine.with(|hands| {
@@ -142,9 +149,16 @@ async fn after_a_pause_without_servers_the_rtc_sets_the_clock_forward_and_never_
     };
     minutes(&machine, 0, || false).await;
     assert_eq!(ahead(), 0);
+    assert!(pauses.has_changed().is_ok_and(|it| !it));
     minutes(&machine, 3600, || ahead() != 0).await;
     assert_eq!(ahead(), 3600);
+    assert!(pauses.has_changed().is_ok_and(|it| it));
+    pauses.mark_unchanged();
     minutes(&machine, -7200, || false).await;
+    assert!(
+        pauses.has_changed().is_ok_and(|it| !it),
+        "the RTC was set back"
+    );
     assert_eq!(ahead(), 3600, "it was set back");
     assert!(!board.snapshot().clock.synchronized);
     stop.cancel();

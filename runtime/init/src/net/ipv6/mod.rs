@@ -23,8 +23,8 @@ use rtnetlink::packet_route::route::{
 use super::dhcp6::Ask;
 use options::{Advertised, Content};
 
-/// So many resolvers, and as many domains, are kept for a link; RFC 8106 (section 5.3.1) wants three at least. A router
-/// that names ever new ones must not fill the memory.
+/// So many resolvers, domains and routers are kept for a link, each; RFC 8106 (section 5.3.1) wants three resolvers at
+/// least. Whoever advertises ever new ones must not fill the memory.
 const MOST: usize = 8;
 
 /// What is valid on a link now.
@@ -112,10 +112,11 @@ impl Known {
         let Some((_, router)) = default_router(message) else {
             return;
         };
-        if there {
-            self.routers.insert(router);
-        } else {
+        if !there {
             self.routers.remove(&router);
+        } else if self.routers.len() < MOST {
+            // Those that were there first are not driven out by a flood.
+            self.routers.insert(router);
         }
     }
 
@@ -123,6 +124,7 @@ impl Known {
     pub fn begin(&mut self) {
         self.addresses.clear();
         self.routers.clear();
+        self.local = None;
     }
 
     /// A router has said something about DNS.

@@ -195,6 +195,25 @@ fn resolvers_live_as_long_as_the_router_says() {
 }
 
 #[test]
+fn ever_new_routers_fill_nothing_and_drive_nobody_out() {
+    let mut known = Known::default();
+    known.route(&route(), true);
+    for last in 2..100 {
+        let other = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
+        let mut message = route();
+        message
+            .attributes
+            .push(RouteAttribute::Gateway(RouteAddress::Inet6(other)));
+        known.route(&message, true);
+    }
+    let routers = known.show(START).routers;
+    assert_eq!(routers.len(), MOST);
+    assert!(routers.contains(&(ROUTER, 1024)));
+    known.route(&route(), false);
+    assert_eq!(known.show(START).routers.len(), MOST - 1);
+}
+
+#[test]
 fn a_router_that_names_ever_new_resolvers_fills_nothing() {
     let mut known = Known::default();
     known.learn(START, &resolver(0, None));

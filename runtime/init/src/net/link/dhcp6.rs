@@ -72,6 +72,15 @@ impl Link {
         self.perform_dhcp6(actions).await;
     }
 
+    /// The carrier went, whether or not it is there again.
+    pub(super) async fn dhcp6_carrier_went(&mut self) {
+        let actions = self
+            .dhcp6
+            .client
+            .link(self.now(), false, self.info.ipv6.ask);
+        self.perform_dhcp6(actions).await;
+    }
+
     /// A datagram came, or the socket has failed, which is opened again for the next message.
     pub(super) async fn hear_dhcp6(&mut self, received: io::Result<Vec<u8>>) {
         match received {

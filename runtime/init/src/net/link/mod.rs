@@ -37,6 +37,7 @@ pub struct Link {
     handle: Handle,
     news: watch::Receiver<Info>,
     persistent: watch::Receiver<Option<PathBuf>>,
+    pauses: watch::Receiver<()>,
     info: Info,
     client: Client,
     client_id: String,
@@ -63,6 +64,7 @@ impl Link {
         handle: Handle,
         mut news: watch::Receiver<Info>,
         persistent: watch::Receiver<Option<PathBuf>>,
+        pauses: watch::Receiver<()>,
     ) -> Self {
         let info = news.borrow_and_update().clone();
         let identity = Identity {
@@ -94,6 +96,7 @@ impl Link {
             handle,
             news,
             persistent,
+            pauses,
             info,
         }
     }
@@ -101,7 +104,7 @@ impl Link {
     /// Configures the link until it vanishes or `stop` is cancelled. Its address stays when it is stopped.
     pub async fn run(mut self, stop: CancellationToken) {
         self.publish();
-        self.order_routers();
+        self.set_routing();
         let up = LinkUnspec::new_with_index(self.info.index).up().build();
         if let Err(error) = self.handle.link().change(up).execute().await {
             log::error!("net: {}: cannot be brought up: {error}", self.info.name);
@@ -145,6 +148,7 @@ impl Link {
                     }
                 },
                 Ok(()) = self.persistent.changed() => self.save(),
+                Ok(()) = self.pauses.changed() => self.resumed().await,
                 () = sleep(wake.map(|wake| self.epoch + wake)) => {}
             }
             let actions = self.client.tick(self.now());
@@ -173,6 +177,10 @@ impl Link {
                 .board
                 .update(|status| status.links.retain(|link| link.name != old.name));
         }
+        if self.carrier == Some(true) && self.info.carrier && old.losses != self.info.losses {
+            log::info!("net: {}: carrier was down for a moment", self.info.name);
+            self.verify().await;
+        }
         self.carrier_changed().await;
         self.ask_dhcp6(&old.ipv6).await;
     }
@@ -186,23 +194,47 @@ impl Link {
         }
         self.say_carrier(carrier);
         if carrier {
-            if self.client.lease().is_none() {
-                self.settles =
-                    self.now() + Duration::from_secs(self.shared.settings.deadline.into());
-                self.overdue = false;
-            }
-            if self.fixed.is_some() {
-                self.fix().await;
-            } else {
-                self.load().await;
-                let actions = self.client.carrier_up(self.now());
-                self.perform(actions).await;
-            }
+            self.carrier_came().await;
         } else {
-            self.client.carrier_down();
-            self.packets = None;
-            self.unicast = None;
-            self.watch.stop();
+            self.carrier_went();
+        }
+    }
+
+    async fn carrier_came(&mut self) {
+        if self.client.lease().is_none() {
+            self.settles = self.now() + Duration::from_secs(self.shared.settings.deadline.into());
+            self.overdue = false;
+        }
+        if self.fixed.is_some() {
+            self.fix().await;
+        } else {
+            self.load().await;
+            let actions = self.client.carrier_up(self.now());
+            self.perform(actions).await;
+        }
+    }
+
+    fn carrier_went(&mut self) {
+        self.client.carrier_down();
+        self.packets = None;
+        self.unicast = None;
+        self.watch.stop();
+    }
+
+    /// Does all that a carrier that goes and comes back would do, since what was obtained may hold no longer.
+    async fn verify(&mut self) {
+        self.carrier_went();
+        self.dhcp6_carrier_went().await;
+        self.carrier_came().await;
+    }
+
+    /// The machine stood still for a while. The time of the leases stood still with it, as the kernel's of their addresses
+    /// did, and a server may have given the addresses to others meanwhile.
+    async fn resumed(&mut self) {
+        if self.carrier == Some(true) {
+            self.verify().await;
+            let ipv6 = self.info.ipv6.clone();
+            self.ask_dhcp6(&ipv6).await;
         }
     }
 
@@ -446,15 +478,21 @@ impl Link {
         hexadecimal(self.info.mac)
     }
 
-    /// Gives IPv6 default routes of several links an order too; without this, and in kernels before 5.12, they have
-    /// one metric. It has to be there before the first advertisement comes.
-    fn order_routers(&self) {
-        let path = format!(
-            "/proc/sys/net/ipv6/conf/{}/ra_defrtr_metric",
-            self.info.name
-        );
-        if let Err(error) = std::fs::write(&path, self.applied.metric().to_string()) {
-            log::debug!("net: {}: {path}: {error}", self.info.name);
+    /// Says what the kernel is to do with the link's routes, before there are any.
+    fn set_routing(&self) {
+        let metric = self.applied.metric().to_string();
+        let switches = [
+            // IPv6 default routes of several links have an order too; in kernels before 5.12 they have one metric.
+            ("ipv6", "ra_defrtr_metric", metric.as_str()),
+            // A link without a carrier leaves the others what it would have had.
+            ("ipv4", "ignore_routes_with_linkdown", "1"),
+            ("ipv6", "ignore_routes_with_linkdown", "1"),
+        ];
+        for (family, switch, value) in switches {
+            let path = format!("/proc/sys/net/{family}/conf/{}/{switch}", self.info.name);
+            if let Err(error) = std::fs::write(&path, value) {
+                log::debug!("net: {}: {path}: {error}", self.info.name);
+            }
         }
     }
 

@@ -321,6 +321,81 @@ fn the_carriers_return_verifies_the_lease() -> Outcome {
 }
 
 #[test]
+fn a_short_loss_of_the_carrier_and_a_pause_verify_the_lease() -> Outcome {
+    isolated(
+        path!("a_short_loss_of_the_carrier_and_a_pause_verify_the_lease"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.dnsmasq(&[])?;
+            let _task = world.run(Network::default());
+            world.bound().await?;
+            let verified = async |world: &world::World, times: u64| {
+                let what = format!("a lease verified {times} times");
+                let seen = |status: &tinyboot::status::Status| {
+                    lease(status, "cli0").is_some_and(|it| it.renewals >= times)
+                };
+                let status = world.until(&what, seen).await?;
+                Ok::<_, String>(lease(&status, "cli0").map_or(0, |it| it.renewals))
+            };
+            // The second time within a second: the kernel makes one message of both.
+            let mut renewals = 0;
+            for _ in 0..2 {
+                world.cable(0, false)?;
+                world.cable(0, true)?;
+                renewals = verified(&world, renewals + 1).await?;
+            }
+            world.pauses.send_replace(());
+            verified(&world, renewals + 1).await?;
+            assert_eq!(world.addresses("cli0").await?.len(), 1);
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn a_link_without_a_carrier_leaves_the_way_to_others() -> Outcome {
+    isolated(
+        path!("a_link_without_a_carrier_leaves_the_way_to_others"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.pair(1, Some(Ipv4Addr::new(10, 9, 1, 1))).await?;
+            world.dnsmasq(&[
+                "--interface=srv1",
+                "--dhcp-range=10.9.1.10,10.9.1.20,255.255.255.0,120",
+            ])?;
+            let _task = world.run(Network::default());
+            let status = world
+                .until("two leases", |status| {
+                    let links = ["cli0", "cli1"];
+                    links.iter().all(|link| lease(status, link).is_some())
+                })
+                .await?;
+            let address = |link| lease(&status, link).map(|it| it.address.into());
+            // The source address tells the link; nothing is sent.
+            let way_out = || {
+                let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+                socket.connect("192.0.2.1:9")?;
+                socket.local_addr().map(|it| Some(it.ip()))
+            };
+            assert_eq!(way_out()?, address("cli0"));
+            world.cable(0, false)?;
+            let gone = |status: &tinyboot::status::Status| {
+                let mut links = status.links.iter();
+                links.any(|it| it.name == "cli0" && !it.carrier)
+            };
+            world.until("no carrier", gone).await?;
+            assert_eq!(way_out()?, address("cli1"));
+            world.cable(0, true)?;
+            world.until("a carrier", |status| !gone(status)).await?;
+            assert_eq!(way_out()?, address("cli0"));
+            Ok(())
+        },
+    )
+}
+
+#[test]
 fn links_come_and_go() -> Outcome {
     isolated(
         path!("links_come_and_go"),

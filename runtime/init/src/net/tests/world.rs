@@ -122,6 +122,7 @@ pub struct World {
     pub handle: Handle,
     pub board: Board,
     pub persistent: watch::Sender<Option<std::path::PathBuf>>,
+    pub pauses: watch::Sender<()>,
     pub stop: CancellationToken,
     servers: File,
     _connections: JoinSet<()>,
@@ -146,6 +147,7 @@ impl World {
             handle,
             board: Board::new(Status::default()),
             persistent: watch::Sender::new(None),
+            pauses: watch::Sender::default(),
             stop: CancellationToken::new(),
             servers,
             _connections: connections,
@@ -298,6 +300,7 @@ impl World {
         tokio::spawn(run_with(
             shared,
             self.persistent.subscribe(),
+            self.pauses.subscribe(),
             self.stop.clone(),
         ))
     }
