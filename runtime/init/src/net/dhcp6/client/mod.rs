@@ -115,6 +115,8 @@ pub struct Client {
     interval: Duration,
     next: Option<Duration>,
     offer: Option<Offer>,
+    /// The server whose offer came to nothing last.
+    failed: Option<Vec<u8>>,
     lease: Option<Lease>,
     /// Who gave the lease's address, and from when its times count.
     server: Vec<u8>,
@@ -143,6 +145,7 @@ impl Client {
             interval: Duration::ZERO,
             next: None,
             offer: None,
+            failed: None,
             lease: None,
             server: Vec::new(),
             since: Duration::ZERO,
@@ -216,6 +219,7 @@ impl Client {
         self.up = false;
         self.ask = Ask::Nothing;
         self.offer = None;
+        self.failed = None;
         self.next = None;
         self.longest_solicit = None;
         self.longest_inform = None;
@@ -288,15 +292,18 @@ impl Client {
     }
 
     /// An Advertise. The best one is taken when the time for comparing is over, one that wants to be taken by all means or
-    /// that comes late at once (section 18.2.1).
+    /// that comes late at once (section 18.2.1). One of the server whose offer came to nothing just before is the worst, and waits
+    /// until the first Solicit would be repeated: section 18.2.10.1 has a client try another server, but this may be the only one.
     fn offered(&mut self, now: Duration, reply: &Reply<'_>) -> Vec<Action> {
         let Association::Address(held) = Association::of(reply, &self.identity, None) else {
             return Vec::new();
         };
         let preference = reply.preference();
+        let failed = self.fails(reply.server);
         let best = self.offer.as_ref();
-        if best.is_none_or(|best| best.preference < preference) {
-            if best.is_none() {
+        let best = best.map(|best| (!self.fails(&best.server), best.preference));
+        if best.is_none_or(|best| best < (!failed, preference)) {
+            if !failed && best.is_none_or(|(good, _)| !good) {
                 let until = now + COLLECT;
                 self.next = Some(self.next.map_or(until, |next| next.min(until)));
             }
@@ -306,10 +313,15 @@ impl Client {
                 preference,
             });
         }
-        if preference == u8::MAX || self.tries > 1 {
+        if (preference == u8::MAX && !failed) || self.tries > 1 {
             return self.begin(now, State::Requesting);
         }
         Vec::new()
+    }
+
+    /// True of the server whose offer came to nothing last.
+    fn fails(&self, server: &[u8]) -> bool {
+        self.failed.as_deref() == Some(server)
     }
 
     /// A Reply to Request, Renew or Rebind (section 18.2.10.1).
@@ -351,6 +363,7 @@ impl Client {
         self.since = if late { now } else { self.sent };
         self.server = reply.server.to_vec();
         self.offer = None;
+        self.failed.take_if(|server| *server == reply.server);
         let lease = Lease {
             held: Some(held),
             settings: Settings::of(reply.options),
