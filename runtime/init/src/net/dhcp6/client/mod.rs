@@ -60,6 +60,8 @@ pub enum Action {
     Confirmed(Lease),
     /// Settings without an address.
     Informed(Lease),
+    /// The settings that came without an address must not be used any longer: the link may be on another network.
+    Forgotten,
     /// The address must not be used any longer, nor the settings that came with it.
     Removed {
         /// The address.
@@ -196,7 +198,8 @@ impl Client {
     /// end what the other one began (as RFC 2462, section 5.5.3, had it; RFC 4862 leaves it open).
     ///
     /// When the link is up again, it may be another network: the address is confirmed (section 18.2.3), settings without an
-    /// address are asked for anew (section 18.2.12).
+    /// address are asked for anew (section 18.2.12). Until then there are none: nothing ends them if nobody here is asked, or
+    /// answers.
     pub fn link(&mut self, now: Duration, up: bool, ask: Ask) -> Vec<Action> {
         if !up {
             self.down();
@@ -206,15 +209,21 @@ impl Client {
         let before = self.ask;
         self.ask = before.max(ask);
         if came && self.held().is_some() {
-            self.begin(now, State::Confirming)
-        } else if self.held().is_none() && before < self.ask {
-            self.restart(now)
-        } else {
-            Vec::new()
+            return self.begin(now, State::Confirming);
         }
+        let mut actions = Vec::new();
+        if came && self.lease.take().is_some() {
+            self.state = State::Idle;
+            actions.push(Action::Forgotten);
+        }
+        if self.held().is_none() && before < self.ask {
+            actions.extend(self.restart(now));
+        }
+        actions
     }
 
-    /// The link is down: nothing is sent until it returns. The lease stays, and expires when its time is over.
+    /// The link is down: nothing is sent until it returns. An address stays, and expires when its time is over; settings
+    /// without one stay until the link returns.
     fn down(&mut self) {
         self.up = false;
         self.ask = Ask::Nothing;
