@@ -303,7 +303,7 @@ let
       type = types.seconds;
       default = 64;
       example = 2;
-      description = "How many seconds pass at most between two messages to DHCP servers that do not answer.";
+      description = "How many seconds pass at most, with DHCPv6 a tenth more, between two messages to DHCP servers that do not answer while a link has no lease. A DHCPv6 server may set another limit, from a minute to a day (SOL_MAX_RT, INF_MAX_RT). The renewal of a lease keeps to the protocols' own times: DHCPv4 waits for half of what is left until any server may be asked (T2), and from then on for half of what is left of the lease, 300 s at most; DHCPv6 waits for 600 s at most.";
     };
     drivers.hotPlug = {
       type = types.bool;

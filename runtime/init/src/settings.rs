@@ -116,7 +116,8 @@ pub struct Network {
     pub deadline: u32,
     /// Whether an address that another machine has too is given back (RFC 5227).
     pub detect_conflicts: bool,
-    /// Seconds between two messages to DHCP servers that do not answer, at most.
+    /// Seconds between two messages to DHCP servers that do not answer, at most, while a link has no lease. Renewals have the
+    /// protocols' own limits, and a DHCPv6 server may say another (SOL_MAX_RT, INF_MAX_RT).
     pub longest_retry: u32,
     /// Links that have fixed addresses instead of DHCP, by their names; "*" is any other link.
     pub links: BTreeMap<String, FixedLink>,

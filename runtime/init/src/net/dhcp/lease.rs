@@ -127,23 +127,23 @@ impl Lease {
 }
 
 impl Times {
-    /// The three times. T1 and T2 are the server's if they are in order, else half and seven eighths of the lease.
+    /// The three times. T1 and T2 are half and seven eighths of the lease where the server does not say them, and both of
+    /// them where what it says is not in order (RFC 2131, section 4.4.5).
     fn from_reply(reply: &Reply) -> Option<Self> {
         let seconds = reply
             .number(OptionCode::AddressLeaseTime)
             .filter(|it| *it != 0)?;
         let total = Duration::from_secs(seconds.into());
         let lease = (seconds != INFINITE).then_some(total);
-        let given = reply
-            .number(OptionCode::Renewal)
-            .zip(reply.number(OptionCode::Rebinding));
-        let (renew, rebind) = match given {
-            Some((t1, t2)) if 0 < t1 && t1 < t2 && t2 < seconds => (
-                Duration::from_secs(t1.into()),
-                Duration::from_secs(t2.into()),
-            ),
-            _ => (total / 2, total * 7 / 8),
+        let said = |code| {
+            let seconds = reply.number(code).filter(|it| *it != 0)?;
+            Some(Duration::from_secs(seconds.into()))
         };
+        let usual = (total / 2, total * 7 / 8);
+        let renew = said(OptionCode::Renewal).unwrap_or(usual.0);
+        let rebind = said(OptionCode::Rebinding).unwrap_or(usual.1);
+        let in_order = renew < rebind && rebind < total;
+        let (renew, rebind) = if in_order { (renew, rebind) } else { usual };
         Some(Self {
             lease,
             renew,
@@ -368,6 +368,25 @@ mod tests {
     }
 
     #[test]
+    fn a_time_of_the_server_counts_without_the_other_too() {
+        for (code, value, renew, rebind, why) in [
+            (58, 10, 10, 3150, "T1 alone"),
+            (59, 2000, 1800, 2000, "T2 alone"),
+            (58, 3150, 1800, 3150, "T1 not before our T2"),
+            (59, 1800, 1800, 3150, "T2 not after our T1"),
+            (58, 0, 1800, 3150, "no T1"),
+            (59, 0, 1800, 3150, "no T2"),
+        ] {
+            let times = lease(&[(code, seconds(value))]).times;
+            assert_eq!(
+                (times.renew, times.rebind),
+                (Duration::from_secs(renew), Duration::from_secs(rebind)),
+                "{why}"
+            );
+        }
+    }
+
+    #[test]
     fn a_lease_for_ever_has_no_end() {
         assert_eq!(
             lease_at([10, 0, 2, 15], &[(51, seconds(u32::MAX))]).map(|it| it.times.lease),
@@ -487,10 +506,12 @@ mod tests {
         }
 
         #[test]
-        fn a_lease_has_times_in_order(total in 1_u32.., t1: u32, t2: u32) {
-            let times = lease(&[]).times;
-            prop_assert!(times.renew < times.rebind);
-            if let Some(lease) = lease_at([10, 0, 2, 15], &[(51, seconds(total)), (58, seconds(t1)), (59, seconds(t2))]) {
+        fn a_lease_has_times_in_order(total in prop_oneof![1_u32..10, 1_u32..], t1: Option<u32>, t2: Option<u32>) {
+            let mut options = vec![(51, seconds(total))];
+            options.extend(t1.map(|it| (58, seconds(it % total.saturating_add(2)))));
+            options.extend(t2.map(|it| (59, seconds(it % total.saturating_add(2)))));
+            if let Some(lease) = lease_at([10, 0, 2, 15], &options) {
+                prop_assert!(!lease.times.renew.is_zero());
                 prop_assert!(lease.times.renew < lease.times.rebind);
                 prop_assert!(lease.times.lease.is_none_or(|it| lease.times.rebind < it));
             }

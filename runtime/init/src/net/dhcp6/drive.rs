@@ -134,6 +134,7 @@ pub fn drive(input: &[u8]) -> bool {
     let mut client = Client::new(MAC, Backoff::default(), counting());
     let mut up = true;
     let mut address = None;
+    let mut has_settings = false;
     let mut reached = false;
     let first = client.link(now, true, Ask::Address);
     assert!(matches!(first.as_slice(), [Action::Send(_)]), "{first:?}");
@@ -175,6 +176,7 @@ pub fn drive(input: &[u8]) -> bool {
                 Action::Acquired(lease) => {
                     assert_eq!(address, None);
                     address = lease.held.map(|held| held.address);
+                    has_settings = true;
                     assert!(address.is_some_and(|it| super::message::is_host(&it)));
                     reached = true;
                 }
@@ -182,11 +184,21 @@ pub fn drive(input: &[u8]) -> bool {
                     assert_eq!(address, lease.held.map(|held| held.address));
                     assert!(address.is_some());
                 }
-                Action::Informed(lease) => assert!(lease.held.is_none() && address.is_none()),
-                Action::Removed { address: gone, .. } => assert_eq!(address.take(), Some(gone)),
+                Action::Informed(lease) => {
+                    assert!(lease.held.is_none() && address.is_none());
+                    has_settings = true;
+                }
+                Action::Forgotten => {
+                    assert!(address.is_none() && std::mem::take(&mut has_settings));
+                }
+                Action::Removed { address: gone, .. } => {
+                    assert_eq!(address.take(), Some(gone));
+                    has_settings = false;
+                }
             }
         }
         assert_eq!(address, client.held().map(|held| held.address));
+        assert_eq!(has_settings, client.lease().is_some());
         // Nothing is due any longer once a tick has passed, so that the caller never spins.
         assert!(client.deadline().is_none_or(|deadline| deadline > now));
         assert!(

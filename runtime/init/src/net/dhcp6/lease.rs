@@ -135,16 +135,20 @@ fn address(value: &[u8]) -> Option<(Ipv6Addr, u32, u32)> {
 }
 
 impl Held {
-    /// T1 and T2 are the server's if they are in order, else half and four fifths of the preferred lifetime, or of the
-    /// valid one if the address is not preferred at all (section 14.2 and 21.4).
+    /// T1 and T2 are half and four fifths of the preferred lifetime, or of the valid one if the address is not preferred at
+    /// all, where the server leaves them to the client, and both of them where what it says is not in order (sections 14.2
+    /// and 21.4).
     fn new(address: Ipv6Addr, (preferred, valid): (u32, u32), (t1, t2): (u32, u32)) -> Self {
         let base = if preferred == 0 { valid } else { preferred };
-        let in_order = 0 < t1 && t1 <= t2 && t2 <= valid;
-        let (renew, rebind) = if in_order {
-            (time(t1), time(t2))
+        let base = time(base);
+        let usual = (base.map(|it| it / 2), base.map(|it| it * 4 / 5));
+        let renew = if t1 == 0 { usual.0 } else { time(t1) };
+        let rebind = if t2 == 0 { usual.1 } else { time(t2) };
+        let order = [renew, rebind, time(valid)].map(|it| it.unwrap_or(Duration::MAX));
+        let (renew, rebind) = if order.is_sorted() {
+            (renew, rebind)
         } else {
-            let base = time(base);
-            (base.map(|it| it / 2), base.map(|it| it * 4 / 5))
+            usual
         };
         Self {
             address,

@@ -49,7 +49,27 @@ fn times_are_the_servers_if_they_are_in_order() {
         (
             (0, 20, 100, 200),
             (seconds(50), seconds(80), seconds(100), seconds(200)),
-            "half of it",
+            "T2 before our T1",
+        ),
+        (
+            (10, 0, 100, 200),
+            (seconds(10), seconds(80), seconds(100), seconds(200)),
+            "T1 alone",
+        ),
+        (
+            (0, 60, 100, 200),
+            (seconds(50), seconds(60), seconds(100), seconds(200)),
+            "T2 alone",
+        ),
+        (
+            (90, 0, 100, 200),
+            (seconds(50), seconds(80), seconds(100), seconds(200)),
+            "T1 after our T2",
+        ),
+        (
+            (10, 0, u32::MAX, u32::MAX),
+            (seconds(10), None, None, None),
+            "for ever, but to be renewed",
         ),
         (
             (10, 300, 100, 200),

@@ -6,7 +6,8 @@
 //! - No random delay before the first message (sections 18.2.1 and 18.2.6, SOL_MAX_DELAY and INF_MAX_DELAY): the check of
 //!   the link-local address and the router's answer came before, which spreads machines that start together.
 //! - Offers are compared for 300 ms from the first one on, not for the whole first second.
-//! - A server that offers and then is silent is given up after three messages, not ten, as the DHCPv4 client does.
+//! - A server that offers and then is silent is given up after three messages, not ten, as the DHCPv4 client does. Its next
+//!   offer is passed over for a second, so that another server gets its turn whatever the preferences are.
 //! - A Solicit or an Information-request is repeated at least as often as `network.longestRetry` says, not once an hour,
 //!   until a server says what it wants (SOL_MAX_RT, INF_MAX_RT).
 //! - All goes to all servers on the link (RFC 9915 has dropped unicast), so that UseMulticast has nothing to tell.

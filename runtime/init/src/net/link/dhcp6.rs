@@ -126,6 +126,10 @@ impl Link {
                         resolvers(&lease)
                     );
                 }
+                Action::Forgotten => {
+                    self.give();
+                    log::info!("net: {name}: DHCPv6 settings of before are dropped");
+                }
                 Action::Removed { address, cause } => {
                     let error = dhcp6::remove(&self.handle, self.info.index, address).await;
                     self.complain(error.as_slice());

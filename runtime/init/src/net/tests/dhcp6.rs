@@ -435,6 +435,51 @@ fn the_carriers_return_confirms_the_address() -> Outcome {
     )
 }
 
+#[test]
+fn settings_alone_do_not_follow_the_cable() -> Outcome {
+    isolated(
+        path!("settings_alone_do_not_follow_the_cable"),
+        &[],
+        async |world| {
+            world.pair(0, None).await?;
+            let identity = world.identity().await?;
+            let server = world
+                .answering(0x40, move |message| {
+                    let options = [fake::option(option::DNS, &DNS.octets())];
+                    let xid = message.xid_num();
+                    vec![fake::reply(
+                        kind::REPLY,
+                        xid,
+                        &identity,
+                        b"server",
+                        &options,
+                    )]
+                })
+                .await?;
+            let _task = world.run(patient());
+            world
+                .until("settings", |status| lease(status).is_some())
+                .await?;
+            assert_eq!(world.resolvers(), "nameserver 2001:db8::53\n");
+            world.cable(0, false)?;
+            let carrier = |wanted| {
+                move |status: &Status| status.links.iter().all(|link| link.carrier == wanted)
+            };
+            let status = world.until("no carrier", carrier(false)).await?;
+            assert!(lease(&status).is_some(), "they outlive the carrier");
+            // The other end is a network without DHCPv6 when the carrier returns.
+            server.end().await;
+            world.cable(0, true)?;
+            let status = world
+                .until("none of its settings", |status| lease(status).is_none())
+                .await?;
+            assert_eq!(status.dns.servers, []);
+            assert_eq!(world.resolvers(), "");
+            Ok(())
+        },
+    )
+}
+
 /// The address in a message's identity association.
 fn association(message: &Message) -> Option<Ipv6Addr> {
     match message.opts().get(OptionCode::IANA)? {

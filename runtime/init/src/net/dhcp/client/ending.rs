@@ -19,6 +19,12 @@ impl Client {
         }
     }
 
+    /// The offer that was taken came to nothing: its server was silent, gave no lease that can be used, or refused.
+    pub(super) fn blame(&mut self) {
+        let offer = self.offer.take();
+        self.failed = offer.map(|offer| offer.server).or(self.failed);
+    }
+
     /// The lease is over, or was refused: the address goes, and the search begins again. A server that refuses what
     /// it offered or gave, time after time, is asked less and less often.
     pub(super) fn end(&mut self, now: Duration, cause: Cause) -> Vec<Action> {
@@ -39,12 +45,13 @@ impl Client {
             .collect();
         self.state = State::Init;
         self.next = None;
-        self.offer = None;
         self.began = now;
         if cause == Cause::Refused {
+            self.blame();
             self.known = None;
             self.refusals = self.refusals.saturating_add(1);
         }
+        self.offer = None;
         if !self.carrier {
             return actions;
         }

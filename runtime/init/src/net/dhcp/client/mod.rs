@@ -135,7 +135,10 @@ pub struct Client {
     tries: u32,
     next: Option<Duration>,
     broadcast: bool,
+    /// What was taken; while SELECTING, what will be if nobody else offers.
     offer: Option<Offer>,
+    /// The server whose offer came to nothing last.
+    failed: Option<Ipv4Addr>,
     held: Option<Held>,
     known: Option<Ipv4Addr>,
     refusals: u32,
@@ -163,6 +166,7 @@ impl Client {
             next: None,
             broadcast: false,
             offer: None,
+            failed: None,
             held: None,
             known: None,
             refusals: 0,
@@ -226,6 +230,7 @@ impl Client {
     pub fn carrier_down(&mut self) {
         self.carrier = false;
         self.offer = None;
+        self.failed = None;
         self.next = None;
         self.state = if self.held.is_some() {
             State::Bound
@@ -249,10 +254,14 @@ impl Client {
         }
         match self.state {
             State::Init | State::InitReboot => self.discover(now),
+            State::Selecting if self.offer.is_some() => self.request(now),
             State::Selecting => self.transmit(now),
             State::Requesting if self.tries < TRIES => self.transmit(now),
             State::Rebooting if self.tries < TRIES => self.transmit(now),
-            State::Requesting => self.discover(now),
+            State::Requesting => {
+                self.blame();
+                self.discover(now)
+            }
             // No answer proves nothing against a lease that is still valid (RFC 2131, section 3.2).
             State::Rebooting if self.held.is_some() => self.extend(now, State::Rebinding),
             State::Rebooting => self.discover(now),
@@ -293,7 +302,9 @@ impl Client {
         }
     }
 
-    /// SELECTING to REQUESTING: the first offer is as good as a later one.
+    /// SELECTING to REQUESTING: the first offer is as good as a later one, unless the same server's came to nothing just
+    /// before. That one waits until the first DISCOVER would be repeated, or a bad server that is quick would keep a link from
+    /// a good one for ever.
     fn take(&mut self, now: Duration, offer: &Reply) -> Vec<Action> {
         let server = offer
             .address(OptionCode::ServerIdentifier)
@@ -305,6 +316,14 @@ impl Client {
             address: offer.yiaddr,
             server,
         });
+        if self.failed == Some(server) && self.tries == 1 {
+            return Vec::new();
+        }
+        self.request(now)
+    }
+
+    /// To REQUESTING what was offered.
+    fn request(&mut self, now: Duration) -> Vec<Action> {
         self.state = State::Requesting;
         self.tries = 0;
         self.transmit(now)
@@ -323,6 +342,7 @@ impl Client {
         };
         let fallback = self
             .offer
+            .filter(|_| self.state == State::Requesting)
             .map(|offer| offer.server)
             .or(self.lease().map(|lease| lease.server));
         let Some(lease) = Lease::from_reply(ack, fallback).filter(|_| expected) else {
@@ -344,6 +364,7 @@ impl Client {
             .lease
             .map(|_| (since + lease.times.renew).max(now + LEAST_BOUND));
         self.offer = None;
+        self.failed = self.failed.filter(|server| *server != lease.server);
         self.known = Some(lease.address);
         let held = self.held.replace(Held {
             lease: lease.clone(),

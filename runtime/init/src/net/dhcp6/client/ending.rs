@@ -7,6 +7,12 @@ use super::*;
 const AFTER_DECLINE: Duration = Duration::from_secs(10);
 
 impl Client {
+    /// The offer that was taken came to nothing: its server was silent, gave no address that can be used, or refused.
+    fn blame(&mut self) {
+        let offer = self.offer.take();
+        self.failed = offer.map(|offer| offer.server).or(self.failed.take());
+    }
+
     /// The address is over, or was refused, and with it the settings of its lease: it is begun anew. A server that refuses
     /// what it offered or gave, time after time, is asked less and less often.
     pub(super) fn end(&mut self, now: Duration, cause: Cause) -> Vec<Action> {
@@ -21,6 +27,7 @@ impl Client {
             actions.push(Action::Removed { address, cause });
         }
         if cause == Cause::Refused {
+            self.blame();
             self.refusals = self.refusals.saturating_add(1);
         }
         if self.up && self.refusals > 1 {
@@ -36,10 +43,10 @@ impl Client {
 
     /// A server that offered, or that forgot the address and was asked to give it again, does not answer.
     pub(super) fn give_up(&mut self, now: Duration) -> Vec<Action> {
+        self.blame();
         if self.held().is_none() {
             return self.restart(now);
         }
-        self.offer = None;
         self.begin(now, State::Rebinding)
     }
 

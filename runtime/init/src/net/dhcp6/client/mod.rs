@@ -60,6 +60,8 @@ pub enum Action {
     Confirmed(Lease),
     /// Settings without an address.
     Informed(Lease),
+    /// The settings that came without an address must not be used any longer: the link may be on another network.
+    Forgotten,
     /// The address must not be used any longer, nor the settings that came with it.
     Removed {
         /// The address.
@@ -115,6 +117,8 @@ pub struct Client {
     interval: Duration,
     next: Option<Duration>,
     offer: Option<Offer>,
+    /// The server whose offer came to nothing last.
+    failed: Option<Vec<u8>>,
     lease: Option<Lease>,
     /// Who gave the lease's address, and from when its times count.
     server: Vec<u8>,
@@ -143,6 +147,7 @@ impl Client {
             interval: Duration::ZERO,
             next: None,
             offer: None,
+            failed: None,
             lease: None,
             server: Vec::new(),
             since: Duration::ZERO,
@@ -193,7 +198,8 @@ impl Client {
     /// end what the other one began (as RFC 2462, section 5.5.3, had it; RFC 4862 leaves it open).
     ///
     /// When the link is up again, it may be another network: the address is confirmed (section 18.2.3), settings without an
-    /// address are asked for anew (section 18.2.12).
+    /// address are asked for anew (section 18.2.12). Until then there are none: nothing ends them if nobody here is asked, or
+    /// answers.
     pub fn link(&mut self, now: Duration, up: bool, ask: Ask) -> Vec<Action> {
         if !up {
             self.down();
@@ -203,19 +209,26 @@ impl Client {
         let before = self.ask;
         self.ask = before.max(ask);
         if came && self.held().is_some() {
-            self.begin(now, State::Confirming)
-        } else if self.held().is_none() && before < self.ask {
-            self.restart(now)
-        } else {
-            Vec::new()
+            return self.begin(now, State::Confirming);
         }
+        let mut actions = Vec::new();
+        if came && self.lease.take().is_some() {
+            self.state = State::Idle;
+            actions.push(Action::Forgotten);
+        }
+        if self.held().is_none() && before < self.ask {
+            actions.extend(self.restart(now));
+        }
+        actions
     }
 
-    /// The link is down: nothing is sent until it returns. The lease stays, and expires when its time is over.
+    /// The link is down: nothing is sent until it returns. An address stays, and expires when its time is over; settings
+    /// without one stay until the link returns.
     fn down(&mut self) {
         self.up = false;
         self.ask = Ask::Nothing;
         self.offer = None;
+        self.failed = None;
         self.next = None;
         self.longest_solicit = None;
         self.longest_inform = None;
@@ -288,15 +301,18 @@ impl Client {
     }
 
     /// An Advertise. The best one is taken when the time for comparing is over, one that wants to be taken by all means or
-    /// that comes late at once (section 18.2.1).
+    /// that comes late at once (section 18.2.1). One of the server whose offer came to nothing just before is the worst, and waits
+    /// until the first Solicit would be repeated: section 18.2.10.1 has a client try another server, but this may be the only one.
     fn offered(&mut self, now: Duration, reply: &Reply<'_>) -> Vec<Action> {
         let Association::Address(held) = Association::of(reply, &self.identity, None) else {
             return Vec::new();
         };
         let preference = reply.preference();
+        let failed = self.fails(reply.server);
         let best = self.offer.as_ref();
-        if best.is_none_or(|best| best.preference < preference) {
-            if best.is_none() {
+        let best = best.map(|best| (!self.fails(&best.server), best.preference));
+        if best.is_none_or(|best| best < (!failed, preference)) {
+            if !failed && best.is_none_or(|(good, _)| !good) {
                 let until = now + COLLECT;
                 self.next = Some(self.next.map_or(until, |next| next.min(until)));
             }
@@ -306,10 +322,15 @@ impl Client {
                 preference,
             });
         }
-        if preference == u8::MAX || self.tries > 1 {
+        if (preference == u8::MAX && !failed) || self.tries > 1 {
             return self.begin(now, State::Requesting);
         }
         Vec::new()
+    }
+
+    /// True of the server whose offer came to nothing last.
+    fn fails(&self, server: &[u8]) -> bool {
+        self.failed.as_deref() == Some(server)
     }
 
     /// A Reply to Request, Renew or Rebind (section 18.2.10.1).
@@ -351,6 +372,7 @@ impl Client {
         self.since = if late { now } else { self.sent };
         self.server = reply.server.to_vec();
         self.offer = None;
+        self.failed.take_if(|server| *server == reply.server);
         let lease = Lease {
             held: Some(held),
             settings: Settings::of(reply.options),

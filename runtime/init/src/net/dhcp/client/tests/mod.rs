@@ -4,6 +4,7 @@ mod hostile;
 mod keeping;
 mod obtaining;
 mod properties;
+mod servers;
 
 use super::*;
 use crate::net::dhcp::message::fake;

@@ -182,7 +182,10 @@ fn servers_that_refuse_what_they_offer_are_asked_less_and_less() {
     bench.client.carrier_up(bench.now);
     let mut pauses = Vec::new();
     for _ in 0..6 {
-        bench.reply(OFFER, ADDRESS, SERVER, &[]);
+        // From the second time on its offer waits for a better one.
+        if bench.reply(OFFER, ADDRESS, SERVER, &[]).is_empty() {
+            assert_eq!(kind(&bench.step()), Some(MessageType::Request));
+        }
         let actions = bench.reply(NAK, ADDRESS, SERVER, &[]);
         let before = bench.now;
         if kind(&actions).is_none() {

@@ -348,12 +348,30 @@ fn settings_alone_are_refreshed() {
             assert_eq!(sent(&bench.step()), Some(kind::INFORMATION_REQUEST));
             assert!(bench.client.lease().is_some(), "they stay meanwhile");
         }
-        bench.link(false, Ask::Nothing);
-        let again = bench.link(true, Ask::Settings);
-        assert_eq!(
-            sent(&again),
-            Some(kind::INFORMATION_REQUEST),
-            "another network"
-        );
+    }
+}
+
+#[test]
+fn settings_alone_do_not_outlive_their_network() {
+    for ask in [Ask::Nothing, Ask::Settings, Ask::Address] {
+        let mut bench = Bench::new();
+        bench.link(true, Ask::Settings);
+        let options = [fake::option(option::DNS, &DNS.octets())];
+        let actions = bench.says(kind::REPLY, SERVER, &options);
+        assert!(matches!(actions.as_slice(), [Action::Informed(_)]));
+        assert_eq!(bench.link(false, Ask::Nothing), []);
+        assert!(bench.client.lease().is_some(), "nothing else is known yet");
+        assert_eq!(bench.client.deadline(), None);
+        let actions = bench.link(true, ask);
+        assert_eq!(actions.first(), Some(&Action::Forgotten), "{ask:?}");
+        assert_eq!(bench.client.lease(), None);
+        let expected = match ask {
+            Ask::Nothing => None,
+            Ask::Settings => Some(kind::INFORMATION_REQUEST),
+            Ask::Address => Some(kind::SOLICIT),
+        };
+        assert_eq!(sent(&actions), expected);
+        assert_eq!(bench.client.listens(), expected.is_some());
+        assert_eq!(bench.link(true, ask), [], "once");
     }
 }

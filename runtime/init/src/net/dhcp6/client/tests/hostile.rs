@@ -48,7 +48,10 @@ fn a_storm_of_refusals_is_met_with_patience() {
     let mut bench = Bench::soliciting();
     let mut pauses = Vec::new();
     for _ in 0..6 {
-        bench.offers(SERVER, ADDRESS, 255);
+        // From the second time on its offer waits for a better one.
+        if bench.offers(SERVER, ADDRESS, 255).is_empty() {
+            assert_eq!(sent(&bench.step()), Some(kind::REQUEST));
+        }
         let actions = bench.refuses(SERVER, status::NOT_ON_LINK);
         let before = bench.now;
         if sent(&actions).is_none() {
@@ -65,6 +68,83 @@ fn a_storm_of_refusals_is_met_with_patience() {
         pauses.is_sorted() && pauses.first() == Some(&0.0) && pauses.last() > Some(&5.0),
         "{pauses:?}"
     );
+}
+
+/// A client that has taken an offer of the first server, which wants to be taken by all means, and is soliciting again after the
+/// server was silent, answered with something of no use, or refused.
+fn disappointed(answer: Option<&[Vec<u8>]>) -> Bench {
+    let mut bench = Bench::soliciting();
+    let actions = bench.offers(SERVER, ADDRESS, 255);
+    assert_eq!(addressed(&actions), Some(SERVER));
+    while bench.client.state == State::Requesting {
+        let actions = answer.map(|options| bench.says(kind::REPLY, SERVER, options));
+        if actions.is_none_or(|actions| actions.is_empty()) {
+            bench.step();
+        }
+    }
+    assert_eq!(bench.client.state, State::Soliciting);
+    bench
+}
+
+#[test]
+fn a_server_that_fails_gives_way_to_another() {
+    let unusable = [given(Ipv6Addr::LOCALHOST, 60)];
+    let refused = [association(&[fake::status(status::NO_ADDRS_AVAIL)])];
+    let unspecific = [fake::status(1)];
+    for answer in [
+        None,
+        Some(unusable.as_slice()),
+        Some(refused.as_slice()),
+        Some(unspecific.as_slice()),
+    ] {
+        let mut bench = disappointed(answer);
+        assert_eq!(bench.offers(SERVER, ADDRESS, 255), [], "{answer:?}");
+        bench.now += Duration::from_millis(5);
+        assert_eq!(bench.offers(SECOND, OTHER, 0), [], "{answer:?}");
+        assert_eq!(bench.offers(SERVER, ADDRESS, 255), [], "{answer:?}");
+        let before = bench.now;
+        let actions = bench.step();
+        assert_eq!(addressed(&actions), Some(SECOND), "{answer:?}");
+        assert_eq!(bench.now - before, COLLECT);
+        assert!(matches!(
+            bench.gives(SECOND, OTHER, 60).as_slice(),
+            [Action::Acquired(_)]
+        ));
+    }
+    // One that wants to be taken by all means still is.
+    let mut bench = disappointed(None);
+    bench.offers(SERVER, ADDRESS, 255);
+    assert_eq!(addressed(&bench.offers(SECOND, OTHER, 255)), Some(SECOND));
+}
+
+#[test]
+fn a_server_that_failed_is_asked_again_if_it_is_alone() {
+    let mut bench = disappointed(None);
+    let before = bench.now;
+    assert_eq!(bench.offers(SERVER, ADDRESS, 255), []);
+    let actions = bench.step();
+    assert_eq!(
+        (sent(&actions), addressed(&actions)),
+        (Some(kind::REQUEST), Some(SERVER))
+    );
+    assert!(
+        (0.9..=1.1).contains(&(bench.now - before).as_secs_f64()),
+        "the first interval"
+    );
+    bench.gives(SERVER, ADDRESS, 60);
+    // It is as good as any other from then on.
+    while bench.client.held().is_some() {
+        bench.step();
+    }
+    assert_eq!(addressed(&bench.offers(SERVER, ADDRESS, 255)), Some(SERVER));
+    // And at once where it comes late, or on another network.
+    let mut bench = disappointed(None);
+    assert_eq!(sent(&bench.step()), Some(kind::SOLICIT));
+    assert_eq!(addressed(&bench.offers(SERVER, ADDRESS, 0)), Some(SERVER));
+    let mut bench = disappointed(None);
+    bench.link(false, Ask::Nothing);
+    bench.link(true, Ask::Address);
+    assert_eq!(addressed(&bench.offers(SERVER, ADDRESS, 255)), Some(SERVER));
 }
 
 #[test]
