@@ -177,7 +177,7 @@ pub fn drive(input: &[u8]) -> bool {
                     assert_eq!(address, None);
                     address = lease.held.map(|held| held.address);
                     has_settings = true;
-                    assert!(address.is_some_and(|it| super::message::is_host(&it)));
+                    assert!(address.is_some_and(|it| super::message::can_be_given(&it)));
                     reached = true;
                 }
                 Action::Renewed(lease) | Action::Confirmed(lease) => {

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use super::super::names;
-use super::message::{Identity, Options, Reply, is_host, option, status};
+use super::message::{Identity, Options, Reply, can_be_given, option, status};
 
 /// The number that stands for a time without an end (RFC 8415, section 7.7).
 const INFINITE: u32 = u32::MAX;
@@ -130,7 +130,7 @@ fn address(value: &[u8]) -> Option<(Ipv6Addr, u32, u32)> {
     let (valid, rest) = number(rest)?;
     let status = Options::read(rest)?.status();
     let address = Ipv6Addr::from(*octets);
-    let possible = is_host(&address) && preferred <= valid && status == status::SUCCESS;
+    let possible = can_be_given(&address) && preferred <= valid && status == status::SUCCESS;
     possible.then_some((address, preferred, valid))
 }
 

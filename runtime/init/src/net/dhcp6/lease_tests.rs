@@ -176,7 +176,7 @@ proptest! {
         let parts = [fake::address(ADDRESS, preferred, valid), rest.clone()];
         let options = [association(t1, t2, &parts), association(t1, t2, &[rest])];
         if let Some(Association::Address(held)) = said(&options, wanted.then_some(ADDRESS)) {
-            prop_assert!(is_host(&held.address));
+            prop_assert!(can_be_given(&held.address));
             let order = [held.renew, held.rebind, held.valid].map(|it| it.unwrap_or(Duration::MAX));
             prop_assert!(order.is_sorted(), "{:?}", held);
             prop_assert!(held.valid != Some(Duration::ZERO));

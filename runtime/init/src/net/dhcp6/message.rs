@@ -6,6 +6,8 @@
 
 use std::net::Ipv6Addr;
 
+use super::super::ipv6::options::is_host;
+
 /// Kinds of messages (section 7.3).
 pub mod kind {
     #![allow(missing_docs, reason = "the RFC's names")]
@@ -203,7 +205,7 @@ impl<'a> Options<'a> {
             return Vec::new();
         }
         let addresses = chunks.iter().map(|octets| Ipv6Addr::from(*octets));
-        addresses.filter(is_server).take(MOST_ADDRESSES).collect()
+        addresses.filter(is_host).take(MOST_ADDRESSES).collect()
     }
 
     /// Time servers: the addresses of RFC 5908, else those of RFC 4075. Names and multicast are not used.
@@ -213,7 +215,7 @@ impl<'a> Options<'a> {
         let parts = self.all(option::NTP).filter_map(Options::read);
         let octets = parts.flat_map(|parts| parts.all(ADDRESS));
         let octets = octets.filter_map(|octets| <[u8; 16]>::try_from(octets).ok());
-        let servers = octets.map(Ipv6Addr::from).filter(is_server);
+        let servers = octets.map(Ipv6Addr::from).filter(is_host);
         let servers: Vec<Ipv6Addr> = servers.take(MOST_ADDRESSES).collect();
         if servers.is_empty() {
             return self.addresses(option::SNTP);
@@ -276,14 +278,8 @@ impl<'a> Reply<'a> {
 }
 
 /// True for an address that a link can be given: not unspecified, loopback, multicast, of the link alone, or IPv4's.
-pub fn is_host(address: &Ipv6Addr) -> bool {
-    is_server(address) && !address.is_unicast_link_local()
-}
-
-/// True for an address that a server can have; a router's may be of the link alone.
-fn is_server(address: &Ipv6Addr) -> bool {
-    let special = address.is_unspecified() || address.is_loopback() || address.is_multicast();
-    !special && address.to_ipv4_mapped().is_none()
+pub fn can_be_given(address: &Ipv6Addr) -> bool {
+    is_host(address) && !address.is_unicast_link_local()
 }
 
 /// What tests send as a server.
