@@ -9,21 +9,27 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::kernel::Machine;
+use super::select::{self, Patience};
 use super::sntp::{Reject, Sample};
-use super::{exchange, pace, select};
+use super::{exchange, pace};
 
 /// No more are asked at the same time; it takes three to outvote one.
 const MOST: usize = 4;
-/// How long the others are waited for once one has answered, where the machine has no time yet.
+/// How long the others are waited for once half of them agree, where the machine has no time yet.
 const GRACE: Duration = Duration::from_secs(1);
 /// Of so many servers is kept how they behaved.
 const MOST_RECORDS: usize = 64;
+
+/// What came of the exchange with the server of this index.
+type Outcome = (usize, Result<(IpAddr, Sample), exchange::Error>);
 
 /// What servers said.
 #[derive(Debug, Default)]
 pub struct Answers {
     /// Who said what, in the order in which they are named.
     pub good: Vec<(String, Sample)>,
+    /// How many were asked.
+    pub asked: usize,
     /// True if everyone who was asked has answered or failed.
     pub complete: bool,
 }
@@ -67,8 +73,7 @@ impl Servers {
     }
 
     /// Asks servers. `is_possible` says whether an offset in nanoseconds may be right. In `haste` nobody is waited for
-    /// who cannot change the result, nor for more than a second after the first good answer. Dropping the future ends all
-    /// exchanges.
+    /// longer than [`select::patience`] says. Dropping the future ends all exchanges.
     pub async fn ask<M: Machine>(
         &mut self,
         machine: &Arc<M>,
@@ -76,12 +81,22 @@ impl Servers {
         is_possible: impl Fn(i64) -> bool,
         haste: bool,
     ) -> Answers {
-        self.rounds += 1;
         let mut asked = JoinSet::new();
         for (index, server) in servers.iter().cloned().enumerate() {
             let machine = machine.clone();
             asked.spawn(async move { (index, exchange::ask(machine.as_ref(), &server).await) });
         }
+        self.gather(asked, servers, is_possible, haste).await
+    }
+
+    async fn gather(
+        &mut self,
+        mut asked: JoinSet<Outcome>,
+        servers: &[String],
+        is_possible: impl Fn(i64) -> bool,
+        haste: bool,
+    ) -> Answers {
+        self.rounds += 1;
         let mut good: Vec<(usize, IpAddr, Sample)> = Vec::new();
         let mut until = None;
         let complete = loop {
@@ -119,16 +134,20 @@ impl Servers {
             }
             if haste && !good.is_empty() {
                 let samples: Vec<Sample> = good.iter().map(|(_, _, sample)| *sample).collect();
-                if select::majority(&samples).is_some_and(|it| it.agreeing * 2 > servers.len()) {
-                    break asked.is_empty();
+                match select::patience(&samples, servers.len()) {
+                    Patience::Over => break asked.is_empty(),
+                    Patience::Short => {
+                        until.get_or_insert_with(|| Instant::now() + GRACE);
+                    }
+                    Patience::Full => {}
                 }
-                until.get_or_insert_with(|| Instant::now() + GRACE);
             }
         };
         good.sort_by_key(|(index, _, _)| *index);
         let named = |(index, _, sample): (usize, _, _)| Some((servers.get(index)?.clone(), sample));
         Answers {
             good: good.into_iter().filter_map(named).collect(),
+            asked: servers.len(),
             complete,
         }
     }
@@ -183,6 +202,66 @@ mod tests {
             let turns = seen.iter().filter(|next| next.contains(server)).count();
             assert!(turns >= 2, "{server}: {seen:?}");
         }
+    }
+
+    /// What comes in haste of servers that say a time in seconds, or fail with `None`, after some milliseconds: what most
+    /// of those agree on that were heard, after how many tenths of a second, and whether everyone was.
+    async fn heard(all: &[(u64, Option<i64>)]) -> (Option<i64>, u128, bool) {
+        let mut asked = JoinSet::new();
+        for (index, &(after, time)) in all.iter().enumerate() {
+            asked.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(after)).await;
+                let sample = |time| Sample {
+                    offset: time * super::super::NANOSECONDS,
+                    delay: Duration::ZERO,
+                    root: Duration::ZERO,
+                };
+                let address = IpAddr::from([10, 0, 0, u8::try_from(index).unwrap_or(0)]);
+                let failed = exchange::Error::Rejected(Reject::Unsynchronised);
+                (
+                    index,
+                    time.map(|time| (address, sample(time))).ok_or(failed),
+                )
+            });
+        }
+        let began = Instant::now();
+        let mut servers = Servers::default();
+        let answers = servers
+            .gather(asked, &names(all.len()), |_| true, true)
+            .await;
+        let tenths = began.elapsed().as_millis() / 100;
+        assert_eq!(answers.asked, all.len());
+        let samples: Vec<Sample> = answers.good.iter().map(|(_, sample)| *sample).collect();
+        let time = select::majority(&samples).map(|it| it.offset / super::super::NANOSECONDS);
+        (time, tenths, answers.complete)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_three_or_more_the_quickest_does_not_win_by_being_quick() {
+        let liar = (1, Some(9000));
+        let (late, later) = ((1500, Some(5)), (1600, Some(5)));
+        assert_eq!(heard(&[liar, late, later]).await, (Some(5), 16, true));
+        // Nor when it and an honest one are all that answer soon.
+        let (soon, last) = ((2, Some(5)), (12_000, Some(5)));
+        assert_eq!(heard(&[liar, soon, last]).await, (Some(5), 120, true));
+        assert_eq!(
+            heard(&[liar, late, later, last]).await,
+            (Some(5), 26, false)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_waited_for_longer_than_it_may_help() {
+        let (quick, mute) = ((1, Some(5)), (13_000, None));
+        assert_eq!(heard(&[quick]).await, (Some(5), 0, true));
+        assert_eq!(heard(&[quick, mute]).await, (Some(5), 10, false));
+        assert_eq!(heard(&[quick, mute, quick]).await, (Some(5), 0, false));
+        let two_of_four = [quick, mute, quick, mute];
+        assert_eq!(heard(&two_of_four).await, (Some(5), 10, false));
+        // Alone among three it is believed once the others have failed, and not later.
+        assert_eq!(heard(&[mute, quick, mute]).await, (Some(5), 130, true));
+        let refused = (3, None);
+        assert_eq!(heard(&[refused, quick, refused]).await, (Some(5), 0, true));
     }
 
     #[tokio::test(start_paused = true)]
