@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::exchange;
 use super::kernel::Machine;
+use super::refusals::Refusals;
 use super::select::{self, Patience};
-use super::sntp::{Reject, Sample};
-use super::{exchange, pace};
+use super::sntp::Sample;
 
 /// No more are asked at the same time; it takes three to outvote one.
 const MOST: usize = 4;
@@ -38,6 +39,7 @@ pub struct Answers {
 #[derive(Debug, Default)]
 pub struct Servers {
     records: HashMap<String, Record>,
+    refusals: Refusals,
     rounds: u64,
 }
 
@@ -45,22 +47,18 @@ pub struct Servers {
 struct Record {
     /// The number of the round in which it failed, if that was the last time that it was asked, or 0.
     failed: u64,
-    refusals: u32,
-    left_alone_until: Option<Instant>,
     complaint: Option<String>,
 }
 
 impl Servers {
-    /// Whom to ask next of all that are named, in order. Those that want to be left alone are left out, and those that
-    /// failed come last, the longest ago first, so that of many each one has its turn.
+    /// Whom to ask next of all that are named, in order. Addresses that want to be left alone are left out (those of a
+    /// name are not known before it is resolved), and those that failed come last, the longest ago first, so that of many
+    /// each one has its turn.
     pub fn next(&self, named: impl Iterator<Item = String>) -> Vec<String> {
-        let now = Instant::now();
         let mut all: Vec<String> = Vec::new();
         for server in named {
-            let record = self.records.get(&server);
-            let left_alone = record
-                .and_then(|it| it.left_alone_until)
-                .is_some_and(|it| it > now);
+            let address = server.parse();
+            let left_alone = address.is_ok_and(|address| self.refusals.holds(address));
             if !left_alone && !all.contains(&server) {
                 all.push(server);
             }
@@ -83,8 +81,11 @@ impl Servers {
     ) -> Answers {
         let mut asked = JoinSet::new();
         for (index, server) in servers.iter().cloned().enumerate() {
-            let machine = machine.clone();
-            asked.spawn(async move { (index, exchange::ask(machine.as_ref(), &server).await) });
+            let (machine, refusals) = (machine.clone(), self.refusals.clone());
+            asked.spawn(async move {
+                let result = exchange::ask(machine.as_ref(), &server, &refusals).await;
+                (index, result)
+            });
         }
         self.gather(asked, servers, is_possible, haste).await
     }
@@ -125,12 +126,9 @@ impl Servers {
                     server,
                     "gives a time before the image's floor; it is ignored".into(),
                 ),
-                Err(error) => {
-                    self.failed(server, format!("gives no time: {error}"));
-                    if let exchange::Error::Rejected(Reject::Refused(code)) = error {
-                        self.refused(server, code);
-                    }
-                }
+                // That it refuses was said when it did.
+                Err(exchange::Error::LeftAlone) => self.record(server).failed = self.rounds,
+                Err(error) => self.failed(server, format!("gives no time: {error}")),
             }
             if haste && !good.is_empty() {
                 let samples: Vec<Sample> = good.iter().map(|(_, _, sample)| *sample).collect();
@@ -154,28 +152,27 @@ impl Servers {
 
     /// Says why, unless that was said last of this server.
     fn failed(&mut self, server: &str, why: String) {
-        if self.records.len() >= MOST_RECORDS && !self.records.contains_key(server) {
-            self.records.clear();
-        }
-        let record = self.records.entry(server.to_owned()).or_default();
-        record.failed = self.rounds;
+        let round = self.rounds;
+        let record = self.record(server);
+        record.failed = round;
         if record.complaint.as_ref() != Some(&why) {
             log::warn!("clock: {server} {why}");
             record.complaint = Some(why);
         }
     }
 
-    fn refused(&mut self, server: &str, code: [u8; 4]) {
-        if let Some(record) = self.records.get_mut(server) {
-            record.refusals = record.refusals.saturating_add(1);
-            record.left_alone_until = Some(Instant::now() + pace::refusal(code, record.refusals));
+    fn record(&mut self, server: &str) -> &mut Record {
+        if self.records.len() >= MOST_RECORDS && !self.records.contains_key(server) {
+            self.records.clear();
         }
+        self.records.entry(server.to_owned()).or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::sntp::Reject;
 
     fn names(count: usize) -> Vec<String> {
         (0..count).map(|number| format!("server{number}")).collect()
@@ -265,19 +262,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_refuses_is_left_alone_for_longer_each_time() {
-        let mut servers = Servers::default();
-        let named = || ["a".to_owned(), "b".to_owned(), "a".to_owned()].into_iter();
-        assert_eq!(servers.next(named()), ["a", "b"]);
-        for hours in [1, 2, 4] {
-            servers.failed("a", "refuses".into());
-            servers.refused("a", *b"DENY");
-            assert_eq!(servers.next(named()), ["b"]);
-            tokio::time::advance(Duration::from_secs(hours * 3600 - 1)).await;
-            assert_eq!(servers.next(named()), ["b"]);
-            tokio::time::advance(Duration::from_secs(2)).await;
-            assert_eq!(servers.next(named()), ["a", "b"]);
-        }
+    async fn an_address_that_refuses_is_not_asked() {
+        let servers = Servers::default();
+        let named = || ["10.0.0.1", "b", "10.0.0.1"].map(String::from).into_iter();
+        assert_eq!(servers.next(named()), ["10.0.0.1", "b"]);
+        servers.refusals.refused([10, 0, 0, 1].into(), *b"DENY");
+        assert_eq!(servers.next(named()), ["b"]);
+        tokio::time::advance(Duration::from_secs(3601)).await;
+        assert_eq!(servers.next(named()), ["10.0.0.1", "b"]);
     }
 
     #[test]

@@ -99,3 +99,46 @@ fn of_two_that_disagree_the_clock_follows_the_first_and_then_itself() -> Outcome
         },
     )
 }
+
+#[test]
+fn of_a_name_with_several_addresses_one_that_refuses_is_left_alone() -> Outcome {
+    isolated(
+        "clock::tests::several::of_a_name_with_several_addresses_one_that_refuses_is_left_alone",
+        &[],
+        async |world| {
+            world.loopback().await?;
+            let refusing = serve_at(local(1), 0, TRUTH)?;
+            let _honest = serve_at(local(2), 2, TRUTH)?;
+            // Nobody listens at the last one.
+            let addresses = |numbers: &[u8]| {
+                let addresses = numbers.iter().map(|it| (local(*it), sntp::PORT).into());
+                addresses.collect::<Vec<_>>()
+            };
+            let machine = Fake::at(TRUTH);
+            let refusals = Refusals::default();
+            let ask = |numbers: &[u8]| {
+                let (addresses, refusals, machine) = (addresses(numbers), &refusals, &machine);
+                async move { exchange::ask_any(machine, addresses, refusals).await }
+            };
+            for _ in 0..3 {
+                let who = ask(&[1, 2]).await.map(|(address, _)| address);
+                assert!(who.is_ok_and(|it| it == local(2)));
+                let result = ask(&[1, 3]).await;
+                assert!(matches!(result, Err(exchange::Error::Unreachable(_))));
+                let result = ask(&[3, 1]).await;
+                assert!(matches!(result, Err(exchange::Error::Unreachable(_))));
+            }
+            let result = ask(&[1]).await;
+            assert!(matches!(result, Err(exchange::Error::LeftAlone)));
+            assert_eq!(*refusing.lock().unwrap_or_else(PoisonError::into_inner), 1);
+            // That others refuse takes no turn from those that do not.
+            let many = [3, 4, 5, 6, 7].map(local);
+            for refusing in many {
+                refusals.refused(refusing.into(), *b"RATE");
+            }
+            let who = ask(&[3, 4, 5, 6, 7, 2]).await.map(|(address, _)| address);
+            assert!(who.is_ok_and(|it| it == local(2)));
+            Ok(())
+        },
+    )
+}
