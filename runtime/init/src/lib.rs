@@ -22,6 +22,7 @@ mod app;
 mod clock;
 mod console;
 mod drivers;
+mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod hardening;

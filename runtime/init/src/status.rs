@@ -1,13 +1,14 @@
 //! The machine's status: one value that every task adds to, and the file that the app reads.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use tinyboot::status::Status;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::files;
 
 /// A cheaply clonable handle to the one status of the machine.
 #[derive(Clone, Debug)]
@@ -40,7 +41,7 @@ impl Board {
 
     /// Writes the file at `path` at once, for a reader that is about to be told that it changed.
     pub fn write_now(&self, path: &Path) {
-        if let Err(error) = replace(path, &self.snapshot()) {
+        if let Err(error) = write(path, &self.snapshot()) {
             log::error!("status: {} cannot be written: {error}", path.display());
         }
     }
@@ -58,7 +59,7 @@ impl Board {
                 changed = changes.changed() => if changed.is_err() { return },
             }
             let status = changes.borrow_and_update().clone();
-            let failure = replace(path, &status).err().map(|error| error.to_string());
+            let failure = write(path, &status).err().map(|error| error.to_string());
             if failure != complaint {
                 if let Some(cause) = &failure {
                     log::error!("status: {} cannot be written: {cause}", path.display());
@@ -69,17 +70,11 @@ impl Board {
     }
 }
 
-/// Writes `status` beside `path` and renames it there, so that a reader never sees a part of it. If that fails, the file
-/// at `path` is the earlier one.
-fn replace(path: &Path, status: &Status) -> io::Result<()> {
+/// Replaces the file at `path`, so that a reader never sees a part of a status.
+fn write(path: &Path, status: &Status) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(status)?;
     text.push(b'\n');
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let beside = path.with_extension("json.new");
-    File::create(&beside)?.write_all(&text)?;
-    fs::rename(&beside, path)
+    files::replace(path, &text)
 }
 
 #[cfg(test)]
@@ -104,7 +99,7 @@ mod tests {
             board.update(|status| status.name = name.into());
             tokio::time::timeout(Duration::from_secs(10), async {
                 loop {
-                    let text = fs::read(&path).unwrap_or_default();
+                    let text = std::fs::read(&path).unwrap_or_default();
                     if serde_json::from_slice::<Status>(&text)
                         .is_ok_and(|status| status.name == name)
                     {

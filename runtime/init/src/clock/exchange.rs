@@ -9,6 +9,7 @@ use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::{error::Elapsed, timeout};
 
 use super::kernel::Machine;
+use super::refusals::Refusals;
 use super::sntp::{self, Reject, Sample};
 
 /// How long a name may take to resolve.
@@ -27,6 +28,9 @@ pub enum Error {
     /// The name service took too long.
     #[error("Its name was not resolved within 5 s.")]
     ResolveTimeout(Elapsed),
+    /// All its addresses refused lately.
+    #[error("It refused lately and is left alone.")]
+    LeftAlone,
     /// The network refuses.
     #[error("It cannot be reached: {0}.")]
     Unreachable(io::Error),
@@ -39,31 +43,58 @@ pub enum Error {
 }
 
 /// Asks a server, a name or an address, for the time; who answered, and what. A name is resolved anew each time, so
-/// that what the name service says now counts. The system's resolver works on a thread of its own. Dropping the future
-/// ends the exchange.
+/// that what the name service says now counts. Addresses that refused are left alone. The system's resolver works on a
+/// thread of its own. Dropping the future ends the exchange.
 ///
 /// # Errors
 ///
 /// That of the last address that was tried.
-pub async fn ask(machine: &impl Machine, server: &str) -> Result<(IpAddr, Sample), Error> {
-    let addresses: Vec<SocketAddr> = match server.parse::<IpAddr>() {
-        Ok(address) => vec![(address, sntp::PORT).into()],
-        Err(_) => {
-            let resolved = timeout(RESOLVE, lookup_host((server, sntp::PORT))).await;
-            resolved
-                .map_err(Error::ResolveTimeout)?
-                .map_err(Error::Resolve)?
-                .take(MOST_ADDRESSES)
-                .collect()
-        }
-    };
+pub async fn ask(
+    machine: &impl Machine,
+    server: &str,
+    refusals: &Refusals,
+) -> Result<(IpAddr, Sample), Error> {
+    if let Ok(address) = server.parse::<IpAddr>() {
+        return ask_any(machine, [(address, sntp::PORT).into()], refusals).await;
+    }
+    let resolved = timeout(RESOLVE, lookup_host((server, sntp::PORT))).await;
+    let addresses = resolved
+        .map_err(Error::ResolveTimeout)?
+        .map_err(Error::Resolve)?;
+    ask_any(machine, addresses, refusals).await
+}
+
+/// Asks the addresses of one server, one after the other, until one answers.
+pub(super) async fn ask_any(
+    machine: &impl Machine,
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    refusals: &Refusals,
+) -> Result<(IpAddr, Sample), Error> {
     let mut result = Err(Error::Resolve(io::ErrorKind::NotFound.into()));
+    let mut tried = 0;
     for address in addresses {
-        result = exchange(machine, address)
-            .await
-            .map(|sample| (address.ip(), sample));
-        if result.is_ok() {
+        let ip = address.ip();
+        if refusals.holds(ip) {
+            if tried == 0 {
+                result = Err(Error::LeftAlone);
+            }
+            continue;
+        }
+        if tried == MOST_ADDRESSES {
             break;
+        }
+        tried += 1;
+        match exchange(machine, address).await {
+            Ok(sample) => {
+                refusals.answered(ip);
+                return Ok((ip, sample));
+            }
+            Err(error) => {
+                if let Error::Rejected(Reject::Refused(code)) = error {
+                    refusals.refused(ip, code);
+                }
+                result = Err(error);
+            }
         }
     }
     result

@@ -205,16 +205,13 @@ impl<M: Machine> Keeper<M> {
         else {
             return Round::Failed;
         };
+        let hasty = !answers.complete || choice.agreeing * 2 <= answers.asked;
         let first = !self.synchronised;
         let source = format!("ntp {server}");
         let round = self
             .take(&source, server, choice.offset, sample.error())
             .await;
-        if first && !answers.complete {
-            Round::Hasty
-        } else {
-            round
-        }
+        if first && hasty { Round::Hasty } else { round }
     }
 
     /// Two servers that disagree, or two pairs: a clock that was right once is the one that decides, and is not made to

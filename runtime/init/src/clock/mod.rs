@@ -12,6 +12,7 @@ mod kernel;
 mod outside;
 mod pace;
 mod ptp;
+mod refusals;
 mod resume;
 mod round;
 pub(crate) mod saved;

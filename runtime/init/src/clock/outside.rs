@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::NANOSECONDS;
 use super::calendar::Date;
 use super::kernel::{Kernel, Machine, read_rtc};
+use super::{NANOSECONDS, floor_of};
 use crate::settings;
 use crate::status::Board;
 
@@ -49,8 +49,9 @@ pub(super) fn set_on(
             .map_err(Error::NoRtc)?
             .saturating_mul(NANOSECONDS),
     };
-    let date = Date::of(wanted.div_euclid(NANOSECONDS));
-    if wanted.div_euclid(NANOSECONDS) < i64::try_from(settings.floor).unwrap_or(0) {
+    let seconds = wanted.div_euclid(NANOSECONDS);
+    let date = Date::of(seconds);
+    if seconds < floor_of(settings) {
         return Err(Error::TooEarly(date));
     }
     machine.set(wanted).map_err(Error::Refused)?;

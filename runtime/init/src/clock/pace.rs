@@ -12,7 +12,7 @@ pub const POLL: Duration = Duration::from_secs(1024);
 const RETRY: Duration = Duration::from_secs(1);
 /// The first pause when a jump awaits its confirmation; it doubles as well.
 const CONFIRM: Duration = Duration::from_secs(4);
-/// Until the first answers are completed by those that were not waited for, or by new servers.
+/// Until the first answers are completed by those that were not waited for or did not answer, or by new servers.
 pub const COMPLETE: Duration = Duration::from_secs(16);
 /// How long a server is left alone that asked for fewer questions, at first.
 const RATE: Duration = Duration::from_secs(2048);
@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(1 << 17);
 pub enum Round {
     /// The clock was corrected.
     Done,
-    /// It was for the first time, and not all servers were waited for.
+    /// It was for the first time, and not all servers were waited for, or no more than half of them agreed.
     Hasty,
     /// It would jump if the same is said again.
     Doubtful,

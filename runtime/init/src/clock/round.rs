@@ -8,22 +8,29 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::exchange;
 use super::kernel::Machine;
-use super::sntp::{Reject, Sample};
-use super::{exchange, pace, select};
+use super::refusals::Refusals;
+use super::select::{self, Patience};
+use super::sntp::Sample;
 
 /// No more are asked at the same time; it takes three to outvote one.
 const MOST: usize = 4;
-/// How long the others are waited for once one has answered, where the machine has no time yet.
+/// How long the others are waited for once half of them agree, where the machine has no time yet.
 const GRACE: Duration = Duration::from_secs(1);
 /// Of so many servers is kept how they behaved.
 const MOST_RECORDS: usize = 64;
+
+/// What came of the exchange with the server of this index.
+type Outcome = (usize, Result<(IpAddr, Sample), exchange::Error>);
 
 /// What servers said.
 #[derive(Debug, Default)]
 pub struct Answers {
     /// Who said what, in the order in which they are named.
     pub good: Vec<(String, Sample)>,
+    /// How many were asked.
+    pub asked: usize,
     /// True if everyone who was asked has answered or failed.
     pub complete: bool,
 }
@@ -32,6 +39,7 @@ pub struct Answers {
 #[derive(Debug, Default)]
 pub struct Servers {
     records: HashMap<String, Record>,
+    refusals: Refusals,
     rounds: u64,
 }
 
@@ -39,22 +47,18 @@ pub struct Servers {
 struct Record {
     /// The number of the round in which it failed, if that was the last time that it was asked, or 0.
     failed: u64,
-    refusals: u32,
-    left_alone_until: Option<Instant>,
     complaint: Option<String>,
 }
 
 impl Servers {
-    /// Whom to ask next of all that are named, in order. Those that want to be left alone are left out, and those that
-    /// failed come last, the longest ago first, so that of many each one has its turn.
+    /// Whom to ask next of all that are named, in order. Addresses that want to be left alone are left out (those of a
+    /// name are not known before it is resolved), and those that failed come last, the longest ago first, so that of many
+    /// each one has its turn.
     pub fn next(&self, named: impl Iterator<Item = String>) -> Vec<String> {
-        let now = Instant::now();
         let mut all: Vec<String> = Vec::new();
         for server in named {
-            let record = self.records.get(&server);
-            let left_alone = record
-                .and_then(|it| it.left_alone_until)
-                .is_some_and(|it| it > now);
+            let address = server.parse();
+            let left_alone = address.is_ok_and(|address| self.refusals.holds(address));
             if !left_alone && !all.contains(&server) {
                 all.push(server);
             }
@@ -67,8 +71,7 @@ impl Servers {
     }
 
     /// Asks servers. `is_possible` says whether an offset in nanoseconds may be right. In `haste` nobody is waited for
-    /// who cannot change the result, nor for more than a second after the first good answer. Dropping the future ends all
-    /// exchanges.
+    /// longer than [`select::patience`] says. Dropping the future ends all exchanges.
     pub async fn ask<M: Machine>(
         &mut self,
         machine: &Arc<M>,
@@ -76,12 +79,25 @@ impl Servers {
         is_possible: impl Fn(i64) -> bool,
         haste: bool,
     ) -> Answers {
-        self.rounds += 1;
         let mut asked = JoinSet::new();
         for (index, server) in servers.iter().cloned().enumerate() {
-            let machine = machine.clone();
-            asked.spawn(async move { (index, exchange::ask(machine.as_ref(), &server).await) });
+            let (machine, refusals) = (machine.clone(), self.refusals.clone());
+            asked.spawn(async move {
+                let result = exchange::ask(machine.as_ref(), &server, &refusals).await;
+                (index, result)
+            });
         }
+        self.gather(asked, servers, is_possible, haste).await
+    }
+
+    async fn gather(
+        &mut self,
+        mut asked: JoinSet<Outcome>,
+        servers: &[String],
+        is_possible: impl Fn(i64) -> bool,
+        haste: bool,
+    ) -> Answers {
+        self.rounds += 1;
         let mut good: Vec<(usize, IpAddr, Sample)> = Vec::new();
         let mut until = None;
         let complete = loop {
@@ -110,53 +126,53 @@ impl Servers {
                     server,
                     "gives a time before the image's floor; it is ignored".into(),
                 ),
-                Err(error) => {
-                    self.failed(server, format!("gives no time: {error}"));
-                    if let exchange::Error::Rejected(Reject::Refused(code)) = error {
-                        self.refused(server, code);
-                    }
-                }
+                // That it refuses was said when it did.
+                Err(exchange::Error::LeftAlone) => self.record(server).failed = self.rounds,
+                Err(error) => self.failed(server, format!("gives no time: {error}")),
             }
             if haste && !good.is_empty() {
                 let samples: Vec<Sample> = good.iter().map(|(_, _, sample)| *sample).collect();
-                if select::majority(&samples).is_some_and(|it| it.agreeing * 2 > servers.len()) {
-                    break asked.is_empty();
+                match select::patience(&samples, servers.len()) {
+                    Patience::Over => break asked.is_empty(),
+                    Patience::Short => {
+                        until.get_or_insert_with(|| Instant::now() + GRACE);
+                    }
+                    Patience::Full => {}
                 }
-                until.get_or_insert_with(|| Instant::now() + GRACE);
             }
         };
         good.sort_by_key(|(index, _, _)| *index);
         let named = |(index, _, sample): (usize, _, _)| Some((servers.get(index)?.clone(), sample));
         Answers {
             good: good.into_iter().filter_map(named).collect(),
+            asked: servers.len(),
             complete,
         }
     }
 
     /// Says why, unless that was said last of this server.
     fn failed(&mut self, server: &str, why: String) {
-        if self.records.len() >= MOST_RECORDS && !self.records.contains_key(server) {
-            self.records.clear();
-        }
-        let record = self.records.entry(server.to_owned()).or_default();
-        record.failed = self.rounds;
+        let round = self.rounds;
+        let record = self.record(server);
+        record.failed = round;
         if record.complaint.as_ref() != Some(&why) {
             log::warn!("clock: {server} {why}");
             record.complaint = Some(why);
         }
     }
 
-    fn refused(&mut self, server: &str, code: [u8; 4]) {
-        if let Some(record) = self.records.get_mut(server) {
-            record.refusals = record.refusals.saturating_add(1);
-            record.left_alone_until = Some(Instant::now() + pace::refusal(code, record.refusals));
+    fn record(&mut self, server: &str) -> &mut Record {
+        if self.records.len() >= MOST_RECORDS && !self.records.contains_key(server) {
+            self.records.clear();
         }
+        self.records.entry(server.to_owned()).or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::sntp::Reject;
 
     fn names(count: usize) -> Vec<String> {
         (0..count).map(|number| format!("server{number}")).collect()
@@ -185,20 +201,75 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_refuses_is_left_alone_for_longer_each_time() {
-        let mut servers = Servers::default();
-        let named = || ["a".to_owned(), "b".to_owned(), "a".to_owned()].into_iter();
-        assert_eq!(servers.next(named()), ["a", "b"]);
-        for hours in [1, 2, 4] {
-            servers.failed("a", "refuses".into());
-            servers.refused("a", *b"DENY");
-            assert_eq!(servers.next(named()), ["b"]);
-            tokio::time::advance(Duration::from_secs(hours * 3600 - 1)).await;
-            assert_eq!(servers.next(named()), ["b"]);
-            tokio::time::advance(Duration::from_secs(2)).await;
-            assert_eq!(servers.next(named()), ["a", "b"]);
+    /// What comes in haste of servers that say a time in seconds, or fail with `None`, after some milliseconds: what most
+    /// of those agree on that were heard, after how many tenths of a second, and whether everyone was.
+    async fn heard(all: &[(u64, Option<i64>)]) -> (Option<i64>, u128, bool) {
+        let mut asked = JoinSet::new();
+        for (index, &(after, time)) in all.iter().enumerate() {
+            asked.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(after)).await;
+                let sample = |time| Sample {
+                    offset: time * super::super::NANOSECONDS,
+                    delay: Duration::ZERO,
+                    root: Duration::ZERO,
+                };
+                let address = IpAddr::from([10, 0, 0, u8::try_from(index).unwrap_or(0)]);
+                let failed = exchange::Error::Rejected(Reject::Unsynchronised);
+                (
+                    index,
+                    time.map(|time| (address, sample(time))).ok_or(failed),
+                )
+            });
         }
+        let began = Instant::now();
+        let mut servers = Servers::default();
+        let answers = servers
+            .gather(asked, &names(all.len()), |_| true, true)
+            .await;
+        let tenths = began.elapsed().as_millis() / 100;
+        assert_eq!(answers.asked, all.len());
+        let samples: Vec<Sample> = answers.good.iter().map(|(_, sample)| *sample).collect();
+        let time = select::majority(&samples).map(|it| it.offset / super::super::NANOSECONDS);
+        (time, tenths, answers.complete)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_three_or_more_the_quickest_does_not_win_by_being_quick() {
+        let liar = (1, Some(9000));
+        let (late, later) = ((1500, Some(5)), (1600, Some(5)));
+        assert_eq!(heard(&[liar, late, later]).await, (Some(5), 16, true));
+        // Nor when it and an honest one are all that answer soon.
+        let (soon, last) = ((2, Some(5)), (12_000, Some(5)));
+        assert_eq!(heard(&[liar, soon, last]).await, (Some(5), 120, true));
+        assert_eq!(
+            heard(&[liar, late, later, last]).await,
+            (Some(5), 26, false)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_waited_for_longer_than_it_may_help() {
+        let (quick, mute) = ((1, Some(5)), (13_000, None));
+        assert_eq!(heard(&[quick]).await, (Some(5), 0, true));
+        assert_eq!(heard(&[quick, mute]).await, (Some(5), 10, false));
+        assert_eq!(heard(&[quick, mute, quick]).await, (Some(5), 0, false));
+        let two_of_four = [quick, mute, quick, mute];
+        assert_eq!(heard(&two_of_four).await, (Some(5), 10, false));
+        // Alone among three it is believed once the others have failed, and not later.
+        assert_eq!(heard(&[mute, quick, mute]).await, (Some(5), 130, true));
+        let refused = (3, None);
+        assert_eq!(heard(&[refused, quick, refused]).await, (Some(5), 0, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_refuses_is_not_asked() {
+        let servers = Servers::default();
+        let named = || ["10.0.0.1", "b", "10.0.0.1"].map(String::from).into_iter();
+        assert_eq!(servers.next(named()), ["10.0.0.1", "b"]);
+        servers.refusals.refused([10, 0, 0, 1].into(), *b"DENY");
+        assert_eq!(servers.next(named()), ["b"]);
+        tokio::time::advance(Duration::from_secs(3601)).await;
+        assert_eq!(servers.next(named()), ["10.0.0.1", "b"]);
     }
 
     #[test]

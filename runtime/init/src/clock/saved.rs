@@ -1,7 +1,9 @@
 //! The time as it was last known, kept on `/persistent` for a machine whose RTC forgets it.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::files;
 
 /// 2100-01-01: a file that says more is damaged.
 const LATEST: i64 = 4_102_444_800;
@@ -30,13 +32,7 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
 ///
 /// What the file system says; the earlier file is still there then.
 pub fn save(persistent: &Path, seconds: i64) -> io::Result<()> {
-    let path = path(persistent);
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
-    let beside = path.with_extension("new");
-    writeln!(std::fs::File::create(&beside)?, "{seconds}")?;
-    std::fs::rename(&beside, &path)
+    files::replace(&path(persistent), format!("{seconds}\n").as_bytes())
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! believed (Marzullo's algorithm, of which RFC 5905, section 11.2.1, is a descendant), if those are more than half. Of
 //! them the one that knows best says how much the clock is off, within what they have in common.
 
+use std::cmp::Ordering;
+
 use super::sntp::Sample;
 
 /// What is added to each side of an interval, in nanoseconds: a slewing clock, an interrupted read. Servers that differ
@@ -23,6 +25,17 @@ pub struct Choice {
     pub agreeing: usize,
     /// The indices of those that are outvoted: falsetickers.
     pub outvoted: Vec<usize>,
+}
+
+/// How long a machine without the time waits for those that have not answered yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all: they cannot change the result.
+    Over,
+    /// For a moment: the result holds already against a minority of liars, and they might make it better.
+    Short,
+    /// Until each of them has answered or failed: so far, liars may be all that was heard.
+    Full,
 }
 
 struct Interval {
@@ -88,6 +101,19 @@ pub fn majority(samples: &[Sample]) -> Option<Choice> {
         agreeing,
         outvoted,
     })
+}
+
+/// How long to wait for the others of `asked` servers when these samples have come.
+///
+/// Quick answers are no better than slow ones, so it is not most of the answers that count but how many of all that were
+/// asked: of a group with half of them or more, at least one is honest unless liars are half themselves.
+pub fn patience(samples: &[Sample], asked: usize) -> Patience {
+    let agreeing = majority(samples).map_or(0, |choice| choice.agreeing);
+    match (agreeing * 2).cmp(&asked) {
+        Ordering::Greater => Patience::Over,
+        Ordering::Equal => Patience::Short,
+        Ordering::Less => Patience::Full,
+    }
 }
 
 /// Without a majority: the first sample that a clock that was right bears out, if there is one.
@@ -178,6 +204,25 @@ mod tests {
         assert_eq!(nearest(&samples[..1]), None);
     }
 
+    #[test]
+    fn how_many_of_those_asked_agree_says_how_long_to_wait() {
+        use Patience::{Full, Over, Short};
+        let (one, other) = (sample(0, 9), sample(5_000, 9));
+        for (samples, asked, wanted) in [
+            (&[one][..], 1, Over),
+            (&[one], 2, Short),
+            (&[one], 3, Full),
+            (&[one, other], 3, Full),
+            (&[one, one], 3, Over),
+            (&[one, one], 4, Short),
+            (&[one, other, one], 4, Short),
+            (&[one, one, one], 4, Over),
+            (&[], 2, Full),
+        ] {
+            assert_eq!(patience(samples, asked), wanted, "{samples:?} of {asked}");
+        }
+    }
+
     /// Servers whose interval has the truth in it.
     fn honest(truth: i64) -> impl Strategy<Value = Sample> {
         (0..2_000_i64, -100..=100_i64)
@@ -223,6 +268,20 @@ mod tests {
             // So it is wrong by no more than the width of one.
             let width = honest.iter().map(|it| it.error().as_nanos() as i64 + MARGIN).max().unwrap_or(0);
             prop_assert!((offset - truth * MILLISECOND).abs() <= 2 * width);
+        }
+
+        #[test]
+        fn quick_liars_are_not_believed_before_the_others_were_heard(
+            (_, honest, liars, place) in company(), answered in any::<prop::sample::Index>()
+        ) {
+            let asked = honest.len() + liars.len();
+            let mut samples = honest.clone();
+            samples.splice(place..place, liars);
+            samples.truncate(answered.index(asked) + 1);
+            if patience(&samples, asked) != Patience::Full {
+                let offset = majority(&samples).map(|it| it.offset).ok_or(TestCaseError::fail("no choice"))?;
+                prop_assert!(honest.iter().any(|it| Interval::of(it).has(offset)), "{offset}");
+            }
         }
 
         #[test]

@@ -38,6 +38,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::files;
 use crate::settings;
 use crate::status::Board;
 use dhcp::Backoff;
@@ -97,7 +98,7 @@ impl Shared {
         let written = if same {
             Ok(())
         } else {
-            resolv::replace(&self.resolv_conf, text.as_bytes())
+            files::replace(&self.resolv_conf, text.as_bytes())
         };
         if let Err(error) = written {
             log::error!(

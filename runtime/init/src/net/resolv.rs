@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::net::IpAddr;
-use std::path::Path;
 
 use tinyboot::status::{Dns, DnsServer, SearchDomain, Source};
 
@@ -107,20 +105,6 @@ pub fn host_name(configured: Option<&str>, links: &Links, image: &str) -> String
     }
 }
 
-/// Replaces the file at `path` as a whole: a reader sees the old text or the new one.
-///
-/// # Errors
-///
-/// What the file system says; the old file is still there then.
-pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    std::fs::create_dir_all(directory)?;
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    std::fs::File::create(&beside)?.write_all(text)?;
-    std::fs::rename(&beside, path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,17 +203,5 @@ mod tests {
         assert_eq!(host_name(None, &links, "image"), "given");
         assert_eq!(host_name(None, &Links::new(), "my image"), "my-image");
         assert_eq!(host_name(None, &Links::new(), ""), "tinyboot");
-    }
-
-    #[test]
-    fn a_file_is_replaced_as_a_whole() -> io::Result<()> {
-        let directory = tempfile::tempdir()?;
-        let path = directory.path().join("etc/resolv.conf");
-        for text in ["one", "two"] {
-            replace(&path, text.as_bytes())?;
-            assert_eq!(std::fs::read_to_string(&path)?, text);
-        }
-        assert_eq!(std::fs::read_dir(directory.path().join("etc"))?.count(), 1);
-        Ok(())
     }
 }

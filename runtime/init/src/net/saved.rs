@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::resolv::replace;
+use crate::files;
 
 /// What is kept: enough to ask again. The server says the rest anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub fn save(persistent: &Path, saved: &Saved) -> io::Result<()> {
     if load(persistent, &saved.mac, &saved.client_id).as_ref() == Some(saved) {
         return Ok(());
     }
-    replace(&path(persistent, &saved.mac), &serde_json::to_vec(saved)?)
+    files::replace(&path(persistent, &saved.mac), &serde_json::to_vec(saved)?)
 }
 
 /// Removes the lease if it is for `address`, which must not be asked for at the next boot.

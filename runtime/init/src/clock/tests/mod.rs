@@ -14,6 +14,7 @@ use tinyboot::status::{Lease, Lease6, Link, Status};
 use super::keeper::Network;
 use super::pace::Round;
 use super::ptp::Host;
+use super::refusals::Refusals;
 use super::resume::Reading;
 use super::*;
 use crate::net::tests::world::{Outcome, World, isolated};

@@ -55,9 +55,17 @@ fn servers_that_do_not_answer_hold_nothing_up() -> Outcome {
             let mut keeper = asker(&world, &machine);
             let answers = keeper.ask(&keeper.to_ask()).await;
             assert_eq!(answers.good.len(), 1);
-            assert!(!answers.complete, "all were waited for");
+            assert!(answers.complete, "one of three is believed too soon");
+            // It might have been a liar, so the others are asked again soon.
             assert_eq!(keeper.judge(answers).await, Round::Hasty);
             assert_eq!(machine.now().div_euclid(NANOSECONDS), TRUTH);
+            assert_eq!(round(&mut keeper).await, Round::Done);
+            // Of two, one is enough.
+            let mut keeper = asker(&world, &Fake::at(0));
+            let answers = keeper.ask(&[2, 3].map(|it| local(it).to_string())).await;
+            assert_eq!(answers.good.len(), 1);
+            assert!(!answers.complete, "all were waited for");
+            assert_eq!(keeper.judge(answers).await, Round::Hasty);
             // Then there is time to wait for everybody.
             assert!(keeper.ask(&keeper.to_ask()).await.complete);
             Ok(())
@@ -77,7 +85,7 @@ fn of_two_that_disagree_the_clock_follows_the_first_and_then_itself() -> Outcome
             lease_with(&world, &[1, 2].map(local)).await?;
             let machine = Fake::at(0);
             let mut keeper = asker(&world, &machine);
-            assert_eq!(round(&mut keeper).await, Round::Done);
+            assert_eq!(round(&mut keeper).await, Round::Hasty);
             assert_eq!(machine.now(), TRUTH * NANOSECONDS);
             assert_eq!(round(&mut keeper).await, Round::Done);
             assert_eq!(machine.with(|hands| hands.slewed.len()), 1);
@@ -87,6 +95,49 @@ fn of_two_that_disagree_the_clock_follows_the_first_and_then_itself() -> Outcome
                 assert_eq!(round(&mut keeper).await, Round::Failed);
             }
             assert_eq!(machine.now(), (TRUTH + 60) * NANOSECONDS);
+            Ok(())
+        },
+    )
+}
+
+#[test]
+fn of_a_name_with_several_addresses_one_that_refuses_is_left_alone() -> Outcome {
+    isolated(
+        "clock::tests::several::of_a_name_with_several_addresses_one_that_refuses_is_left_alone",
+        &[],
+        async |world| {
+            world.loopback().await?;
+            let refusing = serve_at(local(1), 0, TRUTH)?;
+            let _honest = serve_at(local(2), 2, TRUTH)?;
+            // Nobody listens at the last one.
+            let addresses = |numbers: &[u8]| {
+                let addresses = numbers.iter().map(|it| (local(*it), sntp::PORT).into());
+                addresses.collect::<Vec<_>>()
+            };
+            let machine = Fake::at(TRUTH);
+            let refusals = Refusals::default();
+            let ask = |numbers: &[u8]| {
+                let (addresses, refusals, machine) = (addresses(numbers), &refusals, &machine);
+                async move { exchange::ask_any(machine, addresses, refusals).await }
+            };
+            for _ in 0..3 {
+                let who = ask(&[1, 2]).await.map(|(address, _)| address);
+                assert!(who.is_ok_and(|it| it == local(2)));
+                let result = ask(&[1, 3]).await;
+                assert!(matches!(result, Err(exchange::Error::Unreachable(_))));
+                let result = ask(&[3, 1]).await;
+                assert!(matches!(result, Err(exchange::Error::Unreachable(_))));
+            }
+            let result = ask(&[1]).await;
+            assert!(matches!(result, Err(exchange::Error::LeftAlone)));
+            assert_eq!(*refusing.lock().unwrap_or_else(PoisonError::into_inner), 1);
+            // That others refuse takes no turn from those that do not.
+            let many = [3, 4, 5, 6, 7].map(local);
+            for refusing in many {
+                refusals.refused(refusing.into(), *b"RATE");
+            }
+            let who = ask(&[3, 4, 5, 6, 7, 2]).await.map(|(address, _)| address);
+            assert!(who.is_ok_and(|it| it == local(2)));
             Ok(())
         },
     )
