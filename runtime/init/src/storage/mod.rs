@@ -22,6 +22,7 @@ mod image;
 mod mount;
 mod owner;
 pub(crate) mod probe;
+mod slot;
 mod sysfs;
 mod template;
 
@@ -43,6 +44,7 @@ use crate::uevent::{Event, Subscription, Uevent};
 use choose::Found;
 use mount::Options;
 use probe::{FileSystem, Kind};
+use slot::{Change, Place, Slot};
 
 /// How long nothing must have moved on a machine with USB: root hubs report a device within 100 ms after power is good,
 /// and each further hub on the way as late again.
@@ -140,37 +142,6 @@ enum Phase {
     Choosing,
     /// The app does not wait any more.
     Settled,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Slot {
-    Empty,
-    Mounting(String),
-    Mounted(String),
-}
-
-impl Slot {
-    fn device(&self) -> Option<&str> {
-        match self {
-            Self::Empty => None,
-            Self::Mounting(name) | Self::Mounted(name) => Some(name),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Iso,
-    Persistent,
-}
-
-impl Place {
-    fn path(self) -> &'static Path {
-        Path::new(match self {
-            Self::Iso => "/iso",
-            Self::Persistent => "/persistent",
-        })
-    }
 }
 
 enum Report {
@@ -274,11 +245,19 @@ impl Storage {
         let Some(place) = self.in_use(name) else {
             return;
         };
-        log::error!(
-            "storage: /dev/{name} was taken away while {} was on it",
-            place.path().display()
-        );
-        self.put(place, Slot::Empty, None);
+        let path = place.path().display();
+        match self.slot(place).removed(name) {
+            Change::Vacate => {
+                log::error!("storage: /dev/{name} was taken away while {path} was on it");
+                self.vacate(place);
+            }
+            _ => log::error!("storage: /dev/{name} was taken away while it was mounted on {path}"),
+        }
+    }
+
+    /// Unmounts what is in a place whose device is gone.
+    fn vacate(&mut self, place: Place) {
+        self.publish(place, None);
         // What the app has open fails with EIO; what it opens from now on meets the empty place.
         if let Err(error) = sys_mount::unmount(place.path(), UnmountFlags::DETACH) {
             log::error!(
@@ -291,18 +270,22 @@ impl Storage {
         }
     }
 
-    fn put(&mut self, place: Place, slot: Slot, mount: Option<status::Mount>) {
+    fn slot(&mut self, place: Place) -> &mut Slot {
+        match place {
+            Place::Iso => &mut self.iso,
+            Place::Persistent => &mut self.data,
+        }
+    }
+
+    /// Tells others what is mounted there.
+    fn publish(&self, place: Place, mount: Option<status::Mount>) {
         let writable = mount
             .as_ref()
             .filter(|mount| !mount.read_only)
             .map(|mount| mount.path.clone());
         match place {
-            Place::Iso => {
-                self.iso = slot;
-                self.board.update(|status| status.storage.iso = mount);
-            }
+            Place::Iso => self.board.update(|status| status.storage.iso = mount),
             Place::Persistent => {
-                self.data = slot;
                 self.board
                     .update(|status| status.storage.persistent = mount);
                 self.persistent.send_replace(writable);
@@ -366,7 +349,10 @@ impl Storage {
 
     fn mounted(&mut self, place: Place, name: String, kind: Kind, result: io::Result<bool>) {
         let path = place.path();
+        let change = self.slot(place).answered(&name, result.is_ok());
         match result {
+            Ok(_) if change == Change::Vacate => self.vacate(place),
+            Err(_) if change != Change::Clear => {}
             Ok(read_only) => {
                 let addition = if read_only { ", read-only" } else { "" };
                 log::info!(
@@ -379,7 +365,7 @@ impl Storage {
                     file_system: kind.name().to_owned(),
                     read_only,
                 };
-                self.put(place, Slot::Mounted(name), Some(mount));
+                self.publish(place, Some(mount));
             }
             Err(error) => {
                 log::error!(
@@ -388,7 +374,7 @@ impl Storage {
                 );
                 self.found.remove(&name);
                 self.mentioned.insert(name);
-                self.put(place, Slot::Empty, None);
+                self.publish(place, None);
             }
         }
     }
@@ -422,9 +408,8 @@ impl Storage {
             self.look_for_blank_disk();
         }
         self.mention_others();
-        let mounting = matches!(self.iso, Slot::Mounting(_))
-            || matches!(self.data, Slot::Mounting(_))
-            || self.creating;
+        let mounting =
+            self.iso.unanswered().is_some() || self.data.unanswered().is_some() || self.creating;
         if self.phase == Phase::Choosing && (overdue || !mounting) {
             self.phase = Phase::Settled;
             if self.iso == Slot::Empty {
@@ -435,11 +420,9 @@ impl Storage {
                     "storage: no file system labelled \"tinyboot\" was found; /persistent refuses writes until one appears"
                 );
             }
-            let mounting = [&self.iso, &self.data].map(|slot| match slot {
-                Slot::Mounting(name) => Some(name),
-                _ => None,
-            });
-            for name in mounting.into_iter().flatten().chain(&self.probing) {
+            let mounting = [&self.iso, &self.data].map(Slot::unanswered);
+            let probing = self.probing.iter().map(String::as_str);
+            for name in mounting.into_iter().flatten().chain(probing) {
                 log::warn!(
                     "storage: /dev/{name} has not answered yet; the app does not wait for it"
                 );
@@ -472,7 +455,7 @@ impl Storage {
         if !path.exists() {
             return;
         }
-        self.put(Place::Iso, Slot::Mounting("loop".into()), None);
+        self.iso = Slot::Mounting("loop".into());
         let (reports, options) = (self.reports.clone(), self.options.clone());
         tokio::task::spawn_blocking(move || {
             let kind = Kind::Iso9660;
@@ -499,7 +482,7 @@ impl Storage {
             return;
         };
         self.mentioned.insert(name.clone());
-        self.put(place, Slot::Mounting(name.clone()), None);
+        *self.slot(place) = Slot::Mounting(name.clone());
         let (reports, may_grow, group) = (self.reports.clone(), self.grow, self.group);
         let options = self.options.clone();
         tokio::task::spawn_blocking(move || {
