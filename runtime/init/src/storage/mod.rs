@@ -1,10 +1,10 @@
 //! `/iso` and `/persistent`: finds them as devices come, mounts them, and says when nothing more is waited for.
 //!
 //! Storage has settled when both are mounted, or when the deadline has passed, or when there is nothing left that could
-//! bring them: all drivers are loaded, each device was looked at, no disk is on its way ([`sysfs::disks_are_coming`]),
-//! and on a machine with USB, which finds devices in its own time, nothing has moved for [`QUIET`]. The choice among
-//! several devices is made at that time, so that it does not depend on which of them was quicker. What comes
-//! later is mounted if its place is still empty.
+//! bring them: all drivers are loaded, each device was looked at, no disk is on its way, and on a machine with USB, which
+//! finds devices in its own time, nothing has moved for a while ([`outlook`]). The choice among several devices is made at
+//! that time, so that it does not depend on which of them was quicker. What comes later is mounted if its place is still
+//! empty.
 //!
 //! Where the settings ask for it and there is no file system for `/persistent`, one is made on a blank disk ([`create`]), but
 //! only when all devices are known: a disk that is late may be the one that has been there before.
@@ -20,6 +20,7 @@ pub(crate) mod gpt;
 mod grow;
 mod image;
 mod mount;
+mod outlook;
 mod owner;
 pub(crate) mod probe;
 mod slot;
@@ -43,13 +44,11 @@ use crate::status::Board;
 use crate::uevent::{Event, Subscription, Uevent};
 use choose::Found;
 use mount::Options;
+use outlook::{Awaited, Watch};
 use probe::{FileSystem, Kind};
 use slot::{Change, Place, Slot};
 
-/// How long nothing must have moved on a machine with USB: root hubs report a device within 100 ms after power is good,
-/// and each further hub on the way as late again.
-const QUIET: Duration = Duration::from_millis(800);
-/// How often the conditions that no event announces are looked at until storage has settled.
+/// How often the conditions that no event announces are looked at while they matter.
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// What storage needs from the rest of init.
@@ -119,17 +118,18 @@ pub async fn run(
         let progress = *drivers.borrow_and_update();
         storage.advance(progress, Instant::now() >= deadline);
         let settled = storage.phase == Phase::Settled;
+        let watch = storage.watch(progress);
         tokio::select! {
             () = stop.cancelled() => return,
             event = uevents.next() => storage.event(&event),
             Some(report) = inbox.recv() => storage.report(report),
-            Ok(()) = drivers.changed(), if !settled => {
+            Ok(()) = drivers.changed(), if watch.drivers => {
                 storage.moved = Instant::now();
                 // A driver that has just returned has its disks in sysfs; their messages may still be in the queue.
                 storage.look_at_all();
             }
             () = sleep_until(deadline), if !settled => {}
-            _ = glance.tick(), if !settled => {}
+            _ = glance.tick(), if watch.time => {}
         }
     }
 }
@@ -437,17 +437,23 @@ impl Storage {
     }
 
     fn all_is_known(&self, drivers: Progress) -> bool {
-        if !drivers.coldplugged
-            || drivers.waiting > 0
-            || !self.probing.is_empty()
-            || sysfs::disks_are_coming()
-        {
-            return false;
-        }
+        self.awaited(drivers) == Awaited::Nothing
+    }
+
+    /// What has to be waited for until all devices are known.
+    fn awaited(&self, drivers: Progress) -> Awaited {
         let has_iso = self.iso != Slot::Empty
             || choose::iso(&self.found, self.volume_id.as_deref(), false).is_some();
         let complete = has_iso && !choose::persistent(&self.found).is_empty();
-        complete || !sysfs::has_slow_bus() || self.moved.elapsed() >= QUIET
+        let (reading, calm) = (!self.probing.is_empty(), self.moved.elapsed());
+        outlook::awaited(drivers, reading, complete, calm, sysfs::sight)
+    }
+
+    /// What can change what [`Self::advance`] does, besides events and reports.
+    fn watch(&self, drivers: Progress) -> Watch {
+        let settled = self.phase == Phase::Settled;
+        let open = self.data == Slot::Empty && self.create && !self.creating;
+        Watch::new(settled, open, || self.awaited(drivers))
     }
 
     fn mount_image(&mut self) {
