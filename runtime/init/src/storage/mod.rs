@@ -7,7 +7,8 @@
 //! empty.
 //!
 //! Where the settings ask for it and there is no file system for `/persistent`, one is made on a blank disk ([`create`]), but
-//! only when all devices are known: a disk that is late may be the one that has been there before.
+//! only when all devices are known: a disk that is late may be the one that has been there before. The steps are those
+//! of [`search`].
 //!
 //! An initramfs that brings the image's files itself ([`image`]) has `/iso` mounted at once, and no medium is asked for it.
 //!
@@ -23,6 +24,7 @@ mod mount;
 mod outlook;
 mod owner;
 pub(crate) mod probe;
+mod search;
 mod slot;
 mod sysfs;
 mod template;
@@ -43,9 +45,11 @@ use crate::settings;
 use crate::status::Board;
 use crate::uevent::{Event, Subscription, Uevent};
 use choose::Found;
+use create::Blank;
 use mount::Options;
 use outlook::{Awaited, Watch};
 use probe::{FileSystem, Kind};
+use search::{Search, Step};
 use slot::{Change, Place, Slot};
 
 /// How often the conditions that no event announces are looked at while they matter.
@@ -104,10 +108,7 @@ pub async fn run(
         moved: Instant::now(),
         // A new file system is as small as can be.
         grow: settings.grow || settings.create,
-        create: settings.create,
-        creating: false,
-        examined: BTreeSet::new(),
-        stop: stop.clone(),
+        search: Search::new(settings.create, &stop),
         group,
     };
     let deadline = Instant::now() + Duration::from_secs(settings.deadline.into());
@@ -152,7 +153,9 @@ enum Report {
         kind: Kind,
         result: io::Result<bool>,
     },
-    /// All blank disks were looked through; one of them may have a new file system.
+    /// All spare disks were looked through; these are blank.
+    LookedThrough(Vec<(String, Blank)>),
+    /// The blank disk was written to, and has a new file system if it is named.
     Created(Option<String>),
 }
 
@@ -176,13 +179,8 @@ struct Storage {
     moved: Instant,
     /// Whether `/persistent` is to fill its disk.
     grow: bool,
-    /// Whether a blank disk may become `/persistent`: not any more when there was a disk that may be it.
-    create: bool,
-    /// Whether blank disks are being looked through.
-    creating: bool,
-    /// Those that were.
-    examined: BTreeSet<String>,
-    stop: CancellationToken,
+    /// For a blank disk: given up when there was a disk that may be `/persistent`.
+    search: Search<Blank>,
     /// The group that may write to `/persistent`, if not root alone.
     group: Option<u32>,
 }
@@ -241,7 +239,7 @@ impl Storage {
     fn gone(&mut self, name: &str) {
         self.found.remove(name);
         self.mentioned.remove(name);
-        self.examined.remove(name);
+        self.search.gone(name);
         let Some(place) = self.in_use(name) else {
             return;
         };
@@ -302,10 +300,10 @@ impl Storage {
                 kind,
                 result,
             } => self.mounted(place, name, kind, result),
+            Report::LookedThrough(blank) => self.search.looked_through(blank),
             Report::Created(name) => {
-                self.set_creating(false);
+                self.search.written(name.is_some());
                 if let Some(name) = name {
-                    self.create = false;
                     self.found.insert(name, FileSystem::created());
                 }
             }
@@ -320,7 +318,7 @@ impl Storage {
         match result {
             Ok(Some(file_system)) => {
                 if file_system.label == choose::LABEL {
-                    self.create = false;
+                    self.search.give_up();
                 }
                 if file_system.devices != 1
                     && file_system.label == choose::LABEL
@@ -338,7 +336,7 @@ impl Storage {
                 self.found.remove(name);
                 // An empty drive is a normal state.
                 if error.raw_os_error() != Some(nix::libc::ENOMEDIUM) {
-                    self.create = false;
+                    self.search.give_up();
                     if self.mentioned.insert(name.to_owned()) {
                         log::warn!("storage: /dev/{name} cannot be read: {error}");
                     }
@@ -404,12 +402,15 @@ impl Storage {
         {
             self.mount(Place::Persistent, name);
         }
-        if self.data == Slot::Empty && self.create && !self.creating && self.all_is_known(drivers) {
-            self.look_for_blank_disk();
+        if self.data == Slot::Empty && self.search.is_open() && self.all_is_known(drivers) {
+            self.search_on();
         }
+        let creating = self.search.is_under_way();
+        self.board
+            .update(|status| status.storage.creating = creating);
         self.mention_others();
         let mounting =
-            self.iso.unanswered().is_some() || self.data.unanswered().is_some() || self.creating;
+            self.iso.unanswered().is_some() || self.data.unanswered().is_some() || creating;
         if self.phase == Phase::Choosing && (overdue || !mounting) {
             self.phase = Phase::Settled;
             if self.iso == Slot::Empty {
@@ -427,7 +428,7 @@ impl Storage {
                     "storage: /dev/{name} has not answered yet; the app does not wait for it"
                 );
             }
-            if self.creating {
+            if creating {
                 log::info!(
                     "storage: the app does not wait until it is known whether a disk is blank"
                 );
@@ -452,7 +453,7 @@ impl Storage {
     /// What can change what [`Self::advance`] does, besides events and reports.
     fn watch(&self, drivers: Progress) -> Watch {
         let settled = self.phase == Phase::Settled;
-        let open = self.data == Slot::Empty && self.create && !self.creating;
+        let open = self.data == Slot::Empty && self.search.is_open();
         Watch::new(settled, open, || self.awaited(drivers))
     }
 
@@ -508,27 +509,29 @@ impl Storage {
         });
     }
 
-    /// Has the disks that nothing is known of looked through, and a file system made on the one that is blank.
-    fn look_for_blank_disk(&mut self) {
-        let names: Vec<_> = sysfs::block_devices()
+    /// Takes the next step to a file system on a blank disk, among those that nothing is known of.
+    fn search_on(&mut self) {
+        let spare: Vec<_> = sysfs::block_devices()
             .into_iter()
             .filter(|name| !self.found.contains_key(name) && sysfs::is_spare(name))
-            .filter(|name| self.examined.insert(name.clone()))
             .collect();
-        if names.is_empty() {
-            return;
+        let (reports, token) = (self.reports.clone(), self.search.token());
+        match self.search.next(&spare) {
+            Step::Nothing => {}
+            Step::LookThrough(names) => drop(tokio::task::spawn_blocking(move || {
+                let blank = create::look_through(&names, &token);
+                let _ = reports.send(Report::LookedThrough(blank));
+            })),
+            // Also those whose messages are in the queue.
+            Step::Confirm => self.look_at_all(),
+            Step::Write(disk) => drop(tokio::task::spawn_blocking(move || {
+                let _ = reports.send(Report::Created(create::fill(disk, &token)));
+            })),
+            Step::Several(names) => log::warn!(
+                "storage: /dev/{} are blank; none of them becomes /persistent, since nothing says which one",
+                names.join(", /dev/")
+            ),
         }
-        self.set_creating(true);
-        let (reports, stop) = (self.reports.clone(), self.stop.clone());
-        tokio::task::spawn_blocking(move || {
-            let _ = reports.send(Report::Created(create::on_one_of(&names, &stop)));
-        });
-    }
-
-    fn set_creating(&mut self, creating: bool) {
-        self.creating = creating;
-        self.board
-            .update(|status| status.storage.creating = creating);
     }
 
     fn mention_others(&mut self) {

@@ -50,6 +50,17 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// How many sectors have been written to this disk since it is there.
+pub fn written(name: &str) -> Option<u64> {
+    let stat = text(&Path::new("/sys/class/block").join(name).join("stat"));
+    sectors_written(&stat)
+}
+
+/// Documentation/block/stat.rst: the seventh number.
+fn sectors_written(stat: &str) -> Option<u64> {
+    stat.split_ascii_whitespace().nth(6)?.parse().ok()
+}
+
 /// Reads the device's first bytes and says what is there. Blocks as long as the hardware does.
 ///
 /// # Errors
@@ -214,6 +225,13 @@ mod tests {
         )?;
         assert_eq!(coming(), Coming::None);
         Ok(())
+    }
+
+    #[test]
+    fn what_is_written_is_counted_in_sectors() {
+        let stat = "     100        0     2048       10        3        1      264       5 0 20 30 0 0 0 0 1 2";
+        assert_eq!(sectors_written(stat), Some(264));
+        assert_eq!(sectors_written(""), None);
     }
 
     #[test]
