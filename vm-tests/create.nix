@@ -87,12 +87,14 @@ mkTest {
         machine.powered_off()
         check(blank)
 
-    with subtest("another machine's has another id; a controller without a disk holds nothing up"):
-        another = make_disk("another", "", 128)
+    with subtest("another machine's has another id and is as small as can be; a controller without a disk holds nothing up"):
+        another = make_disk("another", "", 200)
         other = Guest("other", ISO, disks=[another], arguments=["-device nvme,serial=empty"])
         other.start()
         other.ready()
         t.assertIn("nvme0", other.ask("ls /sys/class/nvme"))
+        # The kernel would not extend it.
+        t.assertEqual(other.said("storage: /persistent (grew|is not extended)"), [])
         t.assertEqual(other.ask("count /persistent/boots"), "1")
         other.powered_off()
         check(another)
