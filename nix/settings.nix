@@ -321,13 +321,13 @@ let
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether /persistent is extended to the end of its disk; the `disk` image says so itself.";
+      description = "Whether /persistent is extended to the end of its disk; the `disk` image says so itself. A btrfs is never extended to less than 256 MiB, which the kernel refuses.";
     };
     storage.create = {
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether a blank disk becomes /persistent, as a btrfs that fills it, when no file system is labelled tinyboot: the only disk of at least 128 MiB, neither removable nor partitioned, that has no byte but zeros. All of it is read for that.";
+      description = "Whether a blank disk becomes /persistent, as a btrfs that fills it, when no file system is labelled tinyboot: the only disk of at least 128 MiB, neither removable nor partitioned, that has no byte but zeros. All of it is read for that. On a disk of less than 256 MiB the btrfs has 128 MiB, since the kernel extends none to less.";
     };
     storage.compress = {
       type = types.compress;

@@ -8,6 +8,8 @@
 let
   image = mkProbeImage {
     name = "create";
+    # For a controller without a disk.
+    hardware = [ "nvme" ];
     settings = {
       app.gracePeriod = 4;
       storage.create = true;
@@ -37,9 +39,15 @@ mkTest {
             disk.seek(0x10020)
             return disk.read(16)
 
+    def plug(machine: Guest, path: str) -> None:
+        machine.monitor(f"drive_add 0 if=none,id=late,format=raw,file={path}")
+        answer = machine.monitor("device_add virtio-blk-pci,drive=late,bus=spare")
+        t.assertNotIn("Error", answer)
+
     def check(path: str) -> None:
         subprocess.run([BTRFS, "check", "--readonly", path], check=True)
 
+    port = "-device pcie-root-port,id=spare,chassis=1"
     last = (200 << 20) - 1
     table = bytes([0, 0, 2, 0, 0x83, 0, 2, 0]) + (2048).to_bytes(4, "little") + (16384).to_bytes(4, "little")
     others = [
@@ -79,24 +87,49 @@ mkTest {
         machine.powered_off()
         check(blank)
 
-    with subtest("another machine's has another id"):
-        another = make_disk("another", "", 128)
-        other = Guest("other", ISO, disks=[another])
+    with subtest("another machine's has another id and is as small as can be; a controller without a disk holds nothing up"):
+        another = make_disk("another", "", 200)
+        other = Guest("other", ISO, disks=[another], arguments=["-device nvme,serial=empty"])
         other.start()
         other.ready()
+        t.assertIn("nvme0", other.ask("ls /sys/class/nvme"))
+        # The kernel would not extend it.
+        t.assertEqual(other.said("storage: /persistent (grew|is not extended)"), [])
         t.assertEqual(other.ask("count /persistent/boots"), "1")
         other.powered_off()
         check(another)
         t.assertNotEqual(file_system_id(blank), file_system_id(another))
 
-    with subtest("two blank disks stay blank, and so does one of a machine whose own file system is damaged"):
+    with subtest("a disk that comes while a blank one is read is /persistent, and the blank one stays blank"):
+        slow, late = make_disk("slow", "", 128), btrfs("late", "tinyboot")
+        slow_before = digest(slow)
+        drive = f"-drive if=none,id=slow,format=raw,throttling.bps-read=1048576,file={slow}"
+        reader = Guest("reader", ISO, arguments=[port, drive, "-device virtio-blk-pci,drive=slow"])
+        reader.start()
+        reader.wait("tinyboot: storage: /dev/vda is looked through", BOOT)
+        plug(reader, late)
+        reader.says("tinyboot: storage: /dev/vda does not become /persistent: another disk may be it, or the machine stops")
+        reader.says("tinyboot: storage: /persistent is btrfs on /dev/vdb")
+        reader.ready()
+        t.assertEqual(reader.ask("count /persistent/boots"), "1")
+        reader.powered_off()
+        check(late)
+        t.assertEqual(digest(slow), slow_before)
+
+    with subtest("two blank disks stay blank, as does a third one that comes later, and so does one of a machine whose own file system is damaged"):
         pair = [make_disk("one", "", 128), make_disk("two", "", 128)]
         before = [digest(path) for path in pair]
-        both = Guest("both", ISO, disks=pair)
+        third = make_disk("three", "", 128)
+        both = Guest("both", ISO, disks=pair, arguments=[port])
         both.start()
         both.wait("tinyboot: storage: /dev/vda, /dev/vdb are blank; none of them becomes /persistent", BOOT)
         both.ready()
+        plug(both, third)
+        both.asked("cat /proc/partitions", "vdc$")
+        t.assertIn("Read-only file system", both.refused("write /persistent/x 1"))
         both.powered_off()
+        t.assertEqual(both.said("/dev/vdc is looked through"), [])
+        t.assertEqual(digest(third), before[0])
         damaged = btrfs("damaged", "tinyboot")
         with open(damaged, "r+b") as disk:
             disk.seek(0x10100)

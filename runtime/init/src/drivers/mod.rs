@@ -43,7 +43,7 @@ pub struct Progress {
 
 impl Progress {
     /// Nothing is left to be loaded for the devices that are there.
-    fn is_idle(self) -> bool {
+    pub fn is_idle(self) -> bool {
         self.coldplugged && self.waiting == 0
     }
 }

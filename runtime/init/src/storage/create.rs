@@ -1,6 +1,9 @@
 //! Makes the file system for `/persistent` on a disk that is provably blank: every one of its bytes was read and is zero.
 //!
-//! The disk is looked through and written to by one exclusive descriptor, so that nothing else has it mounted meanwhile.
+//! The disk is looked through and written to by one exclusive descriptor, so that nothing else has it mounted meanwhile. Who
+//! writes to it without asking, as the app may, is noticed: what is about to be overwritten is read once more, and the
+//! kernel's count of written sectors must not have changed.
+//!
 //! What is written is the image's template ([`super::template`]), the superblock last: when the power goes before, the next
 //! boot finds a disk that has nothing but parts of the template on it and begins again.
 
@@ -8,11 +11,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::libc::O_EXCL;
 use tokio_util::sync::CancellationToken;
 
+use super::sysfs;
 use super::template::Template;
 
 /// Where the image has its template.
@@ -22,7 +27,8 @@ const BLOCK: usize = 1 << 20;
 /// How often the log says how far it is: a large disk takes minutes.
 const PROGRESS: Duration = Duration::from_secs(30);
 
-/// Why a disk does not become `/persistent`. It is as it was, but for [`Error::Written`].
+/// Why a disk does not become `/persistent`. It is as it was, unless writing had begun: then it has parts of the template, which
+/// are as good as nothing.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("it cannot be opened: {0}")]
@@ -33,24 +39,36 @@ enum Error {
     TooSmall(u64, u64),
     #[error("it is not blank: there is something at byte {0}")]
     Used(u64),
-    #[error("the machine stops")]
+    #[error("something was written to it meanwhile")]
+    Changed,
+    #[error("another disk may be it, or the machine stops")]
     Stopped,
     #[error("it cannot be written: {0}")]
     Written(io::Error),
 }
 
-/// Looks through whole disks that nobody uses, and makes a file system on the one that is blank: its name. Of several that are
-/// blank, none is taken. What becomes of each is logged. Blocks as long as the disks take, or until `stop` is cancelled.
-pub fn on_one_of(names: &[String], stop: &CancellationToken) -> Option<String> {
+/// A disk of which every byte is zero, held so that nobody mounts it.
+#[derive(Debug)]
+pub struct Blank {
+    name: String,
+    device: File,
+    template: Arc<Template>,
+    /// How many sectors had been written to it before it was looked through.
+    written: Option<u64>,
+}
+
+/// Looks through whole disks that nobody uses: those that are blank. Of the others the log says why they are not. Blocks as
+/// long as the disks take, or until `stop` is cancelled.
+pub fn look_through(names: &[String], stop: &CancellationToken) -> Vec<(String, Blank)> {
     let template = fs::read(TEMPLATE)
         .and_then(|bytes| Template::parse(&bytes).ok_or_else(|| io::ErrorKind::InvalidData.into()));
     let template = match template {
-        Ok(template) => template,
+        Ok(template) => Arc::new(template),
         Err(error) => {
             log::error!(
                 "storage: this image cannot make a file system, which storage.create asks for: {TEMPLATE}: {error}; the image has to be built with that setting"
             );
-            return None;
+            return Vec::new();
         }
     };
     let mut blank = Vec::new();
@@ -58,45 +76,33 @@ pub fn on_one_of(names: &[String], stop: &CancellationToken) -> Option<String> {
         log::info!(
             "storage: /dev/{name} is looked through, since it becomes /persistent if it is blank"
         );
-        match look_through(name, &template, stop) {
-            Ok(device) => blank.push((name, device)),
-            Err(Error::Stopped) => return None,
-            Err(error) => log::info!("storage: /dev/{name} does not become /persistent: {error}"),
-        }
-    }
-    match blank.as_slice() {
-        [] => None,
-        [(name, device)] => match write(device, &template) {
-            Ok(()) => {
-                log::info!("storage: /dev/{name} was blank and has a new btrfs for /persistent");
-                Some((*name).clone())
-            }
+        match look_through_one(name, &template, stop) {
+            Ok(disk) => blank.push((name.clone(), disk)),
             Err(error) => {
-                log::error!("storage: /dev/{name} does not become /persistent: {error}");
-                None
+                refuse(name, &error);
+                if matches!(error, Error::Stopped) {
+                    return Vec::new();
+                }
             }
-        },
-        _ => {
-            let names: Vec<_> = blank
-                .iter()
-                .map(|(name, _)| format!("/dev/{name}"))
-                .collect();
-            log::warn!(
-                "storage: {} are blank; none of them becomes /persistent, since nothing says which one",
-                names.join(", ")
-            );
-            None
         }
     }
+    blank
 }
 
-fn look_through(name: &str, template: &Template, stop: &CancellationToken) -> Result<File, Error> {
+fn look_through_one(
+    name: &str,
+    template: &Arc<Template>,
+    stop: &CancellationToken,
+) -> Result<Blank, Error> {
     let device = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(O_EXCL)
         .open(Path::new("/dev").join(name))
         .map_err(Error::Closed)?;
+    // What somebody wrote before is written now, and not counted later.
+    device.sync_all().map_err(Error::Unreadable)?;
+    let written = sysfs::written(name);
     let mut spoke = Instant::now();
     prove_blank(&device, template, |at, size| {
         if spoke.elapsed() >= PROGRESS {
@@ -109,7 +115,47 @@ fn look_through(name: &str, template: &Template, stop: &CancellationToken) -> Re
         }
         !stop.is_cancelled()
     })?;
-    Ok(device)
+    Ok(Blank {
+        name: name.to_owned(),
+        device,
+        template: Arc::clone(template),
+        written,
+    })
+}
+
+/// Makes a file system on a blank disk, unless it is not blank any more or `stop` is cancelled: its name. What becomes of it is
+/// logged.
+pub fn fill(disk: Blank, stop: &CancellationToken) -> Option<String> {
+    let name = disk.name;
+    let unchanged = || {
+        disk.device.sync_all().map_err(Error::Unreadable)?;
+        if sysfs::written(&name) == disk.written {
+            Ok(())
+        } else {
+            Err(Error::Changed)
+        }
+    };
+    match unchanged().and_then(|()| write(&disk.device, &disk.template, stop)) {
+        Ok(()) => {
+            log::info!("storage: /dev/{name} was blank and has a new btrfs for /persistent");
+            Some(name)
+        }
+        Err(error) => {
+            refuse(&name, &error);
+            None
+        }
+    }
+}
+
+fn refuse(name: &str, error: &Error) {
+    let level = match error {
+        Error::Written(_) => log::Level::Error,
+        _ => log::Level::Info,
+    };
+    log::log!(
+        level,
+        "storage: /dev/{name} does not become /persistent: {error}"
+    );
 }
 
 /// Reads everything. `go_on` is told how far it is and of how much, and says whether to continue.
@@ -140,18 +186,32 @@ fn prove_blank(
     Ok(())
 }
 
-fn write(device: &File, template: &Template) -> Result<(), Error> {
+/// Writes the template to a disk that was blank when it was read, and without its superblock if `stop` is cancelled
+/// meanwhile.
+fn write(device: &File, template: &Template, stop: &CancellationToken) -> Result<(), Error> {
     let mut id = [0; 16];
     fill_random(&mut id).map_err(Error::Written)?;
-    let put = |pieces: &[(u64, Vec<u8>)]| -> io::Result<()> {
-        for (at, bytes) in pieces {
-            device.write_all_at(bytes, *at)?;
+    let superblock = [template.superblock(id)];
+    for (at, bytes) in template.pieces().iter().chain(&superblock) {
+        let mut there = vec![0; bytes.len()];
+        device
+            .read_exact_at(&mut there, *at)
+            .map_err(Error::Unreadable)?;
+        if let Some(at) = template.first_foreign(*at, &there) {
+            return Err(Error::Used(at));
         }
-        device.sync_all()
-    };
-    put(template.pieces())
-        .and_then(|()| put(&[template.superblock(id)]))
-        .map_err(Error::Written)
+    }
+    for pieces in [template.pieces(), &superblock] {
+        if stop.is_cancelled() {
+            return Err(Error::Stopped);
+        }
+        pieces
+            .iter()
+            .try_for_each(|(at, bytes)| device.write_all_at(bytes, *at))
+            .and_then(|()| device.sync_all())
+            .map_err(Error::Written)?;
+    }
+    Ok(())
 }
 
 /// A random UUID (RFC 9562, version 4).
@@ -208,7 +268,7 @@ mod tests {
         let template = Template::parse(&file(1 << 20)).ok_or("no template")?;
         let (one, other) = (blank(2 << 20)?, blank(2 << 20)?);
         for disk in [&one, &other] {
-            write(disk, &template)?;
+            write(disk, &template, &CancellationToken::new())?;
         }
         let id = |disk: &File| -> io::Result<[u8; 16]> {
             let mut id = [0; 16];
@@ -219,6 +279,38 @@ mod tests {
         assert_eq!(proved(&one), Ok(()));
         one.write_all_at(&[1], 0x3_0000)?;
         assert!(proved(&one).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_written_since_the_reading_is_not_overwritten()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let template = Template::parse(&file(1 << 20)).ok_or("no template")?;
+        // In the superblock's place, and in that of the last piece.
+        for at in [0x1_0fff, 0x2_0800] {
+            let disk = blank(2 << 20)?;
+            assert_eq!(proved(&disk), Ok(()));
+            disk.write_all_at(b"raw", at)?;
+            let result = write(&disk, &template, &CancellationToken::new());
+            assert!(matches!(result, Err(Error::Used(_))), "{result:?}");
+            let mut bytes = vec![0; 2 << 20];
+            disk.read_exact_at(&mut bytes, 0)?;
+            assert_eq!(bytes.iter().filter(|byte| **byte != 0).count(), 3);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_written_when_another_disk_has_come() -> Result<(), Box<dyn std::error::Error>> {
+        let template = Template::parse(&file(1 << 20)).ok_or("no template")?;
+        let disk = blank(2 << 20)?;
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let result = write(&disk, &template, &stop);
+        assert!(matches!(result, Err(Error::Stopped)), "{result:?}");
+        let mut bytes = vec![0; 2 << 20];
+        disk.read_exact_at(&mut bytes, 0)?;
+        assert!(bytes.iter().all(|byte| *byte == 0));
         Ok(())
     }
 

@@ -15,6 +15,10 @@ use nix::sys::statvfs::statvfs;
 use super::gpt::{HEAD, Refusal, SECTOR, Table};
 use super::probe::Kind;
 
+/// The kernel refuses to give a btrfs any size below this one, also the one that it has (`btrfs_ioctl_resize` in
+/// `fs/btrfs/ioctl.c`).
+const LEAST_BTRFS: u64 = 256 << 20;
+
 /// Why a disk is not filled.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -192,8 +196,7 @@ fn extend_file_system(kind: Kind, path: &Path, sectors: u64) -> nix::Result<()> 
     let directory = File::open(path)
         .map_err(|error| nix::Error::from_raw(error.raw_os_error().unwrap_or_default()))?;
     if kind == Kind::Btrfs {
-        // The kernel refuses any size below 256 MiB, also the one that the file system has.
-        if capacity(path) >= (sectors * SECTOR as u64) >> 20 {
+        if !can_extend(capacity(path), sectors) {
             return Ok(());
         }
         let mut arguments = [0; size_of::<BtrfsArguments>()];
@@ -211,6 +214,12 @@ fn extend_file_system(kind: Kind, path: &Path, sectors: u64) -> nix::Result<()> 
     unsafe { ext4_resize(directory.as_raw_fd(), &blocks) }.map(drop)
 }
 
+/// Whether a btrfs of so many mebibytes can be extended to so many sectors.
+fn can_extend(capacity: u64, sectors: u64) -> bool {
+    let bytes = sectors.saturating_mul(SECTOR as u64);
+    bytes >= LEAST_BTRFS && capacity < bytes >> 20
+}
+
 fn attribute(device: &Path, name: &str) -> Result<u64, Error> {
     let path = device.join(name);
     let unreadable = |cause| Error::Unreadable(path.display().to_string(), cause);
@@ -225,4 +234,21 @@ fn capacity(path: &Path) -> u64 {
     statvfs(path).map_or(0, |file_system| {
         (file_system.blocks() * file_system.fragment_size()) >> 20
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_btrfs_is_extended_where_the_kernel_does_that() {
+        let sectors = |mebibytes: u64| mebibytes << 11;
+        for disk in [128, 200, 255] {
+            assert!(!can_extend(128, sectors(disk)), "{disk}");
+        }
+        assert!(!can_extend(128, sectors(256) - 1));
+        assert!(can_extend(128, sectors(256)));
+        assert!(!can_extend(300, sectors(300)));
+        assert!(can_extend(300, u64::MAX));
+    }
 }

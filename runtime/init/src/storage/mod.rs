@@ -1,13 +1,14 @@
 //! `/iso` and `/persistent`: finds them as devices come, mounts them, and says when nothing more is waited for.
 //!
 //! Storage has settled when both are mounted, or when the deadline has passed, or when there is nothing left that could
-//! bring them: all drivers are loaded, each device was looked at, no disk is on its way ([`sysfs::disks_are_coming`]),
-//! and on a machine with USB, which finds devices in its own time, nothing has moved for [`QUIET`]. The choice among
-//! several devices is made at that time, so that it does not depend on which of them was quicker. What comes
-//! later is mounted if its place is still empty.
+//! bring them: all drivers are loaded, each device was looked at, no disk is on its way, and on a machine with USB, which
+//! finds devices in its own time, nothing has moved for a while ([`outlook`]). The choice among several devices is made at
+//! that time, so that it does not depend on which of them was quicker. What comes later is mounted if its place is still
+//! empty.
 //!
 //! Where the settings ask for it and there is no file system for `/persistent`, one is made on a blank disk ([`create`]), but
-//! only when all devices are known: a disk that is late may be the one that has been there before.
+//! only when all devices are known: a disk that is late may be the one that has been there before. The steps are those
+//! of [`search`].
 //!
 //! An initramfs that brings the image's files itself ([`image`]) has `/iso` mounted at once, and no medium is asked for it.
 //!
@@ -20,8 +21,11 @@ pub(crate) mod gpt;
 mod grow;
 mod image;
 mod mount;
+mod outlook;
 mod owner;
 pub(crate) mod probe;
+mod search;
+mod slot;
 mod sysfs;
 mod template;
 
@@ -41,13 +45,14 @@ use crate::settings;
 use crate::status::Board;
 use crate::uevent::{Event, Subscription, Uevent};
 use choose::Found;
+use create::Blank;
 use mount::Options;
+use outlook::{Awaited, Watch};
 use probe::{FileSystem, Kind};
+use search::{Search, Step};
+use slot::{Change, Place, Slot};
 
-/// How long nothing must have moved on a machine with USB: root hubs report a device within 100 ms after power is good,
-/// and each further hub on the way as late again.
-const QUIET: Duration = Duration::from_millis(800);
-/// How often the conditions that no event announces are looked at until storage has settled.
+/// How often the conditions that no event announces are looked at while they matter.
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// What storage needs from the rest of init.
@@ -103,10 +108,7 @@ pub async fn run(
         moved: Instant::now(),
         // A new file system is as small as can be.
         grow: settings.grow || settings.create,
-        create: settings.create,
-        creating: false,
-        examined: BTreeSet::new(),
-        stop: stop.clone(),
+        search: Search::new(settings.create, &stop),
         group,
     };
     let deadline = Instant::now() + Duration::from_secs(settings.deadline.into());
@@ -117,17 +119,18 @@ pub async fn run(
         let progress = *drivers.borrow_and_update();
         storage.advance(progress, Instant::now() >= deadline);
         let settled = storage.phase == Phase::Settled;
+        let watch = storage.watch(progress);
         tokio::select! {
             () = stop.cancelled() => return,
             event = uevents.next() => storage.event(&event),
             Some(report) = inbox.recv() => storage.report(report),
-            Ok(()) = drivers.changed(), if !settled => {
+            Ok(()) = drivers.changed(), if watch.drivers => {
                 storage.moved = Instant::now();
                 // A driver that has just returned has its disks in sysfs; their messages may still be in the queue.
                 storage.look_at_all();
             }
             () = sleep_until(deadline), if !settled => {}
-            _ = glance.tick(), if !settled => {}
+            _ = glance.tick(), if watch.time => {}
         }
     }
 }
@@ -142,37 +145,6 @@ enum Phase {
     Settled,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Slot {
-    Empty,
-    Mounting(String),
-    Mounted(String),
-}
-
-impl Slot {
-    fn device(&self) -> Option<&str> {
-        match self {
-            Self::Empty => None,
-            Self::Mounting(name) | Self::Mounted(name) => Some(name),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Iso,
-    Persistent,
-}
-
-impl Place {
-    fn path(self) -> &'static Path {
-        Path::new(match self {
-            Self::Iso => "/iso",
-            Self::Persistent => "/persistent",
-        })
-    }
-}
-
 enum Report {
     Probed(String, io::Result<Option<FileSystem>>),
     Mounted {
@@ -181,7 +153,9 @@ enum Report {
         kind: Kind,
         result: io::Result<bool>,
     },
-    /// All blank disks were looked through; one of them may have a new file system.
+    /// All spare disks were looked through; these are blank.
+    LookedThrough(Vec<(String, Blank)>),
+    /// The blank disk was written to, and has a new file system if it is named.
     Created(Option<String>),
 }
 
@@ -205,13 +179,8 @@ struct Storage {
     moved: Instant,
     /// Whether `/persistent` is to fill its disk.
     grow: bool,
-    /// Whether a blank disk may become `/persistent`: not any more when there was a disk that may be it.
-    create: bool,
-    /// Whether blank disks are being looked through.
-    creating: bool,
-    /// Those that were.
-    examined: BTreeSet<String>,
-    stop: CancellationToken,
+    /// For a blank disk: given up when there was a disk that may be `/persistent`.
+    search: Search<Blank>,
     /// The group that may write to `/persistent`, if not root alone.
     group: Option<u32>,
 }
@@ -270,15 +239,23 @@ impl Storage {
     fn gone(&mut self, name: &str) {
         self.found.remove(name);
         self.mentioned.remove(name);
-        self.examined.remove(name);
+        self.search.gone(name);
         let Some(place) = self.in_use(name) else {
             return;
         };
-        log::error!(
-            "storage: /dev/{name} was taken away while {} was on it",
-            place.path().display()
-        );
-        self.put(place, Slot::Empty, None);
+        let path = place.path().display();
+        match self.slot(place).removed(name) {
+            Change::Vacate => {
+                log::error!("storage: /dev/{name} was taken away while {path} was on it");
+                self.vacate(place);
+            }
+            _ => log::error!("storage: /dev/{name} was taken away while it was mounted on {path}"),
+        }
+    }
+
+    /// Unmounts what is in a place whose device is gone.
+    fn vacate(&mut self, place: Place) {
+        self.publish(place, None);
         // What the app has open fails with EIO; what it opens from now on meets the empty place.
         if let Err(error) = sys_mount::unmount(place.path(), UnmountFlags::DETACH) {
             log::error!(
@@ -291,18 +268,22 @@ impl Storage {
         }
     }
 
-    fn put(&mut self, place: Place, slot: Slot, mount: Option<status::Mount>) {
+    fn slot(&mut self, place: Place) -> &mut Slot {
+        match place {
+            Place::Iso => &mut self.iso,
+            Place::Persistent => &mut self.data,
+        }
+    }
+
+    /// Tells others what is mounted there.
+    fn publish(&self, place: Place, mount: Option<status::Mount>) {
         let writable = mount
             .as_ref()
             .filter(|mount| !mount.read_only)
             .map(|mount| mount.path.clone());
         match place {
-            Place::Iso => {
-                self.iso = slot;
-                self.board.update(|status| status.storage.iso = mount);
-            }
+            Place::Iso => self.board.update(|status| status.storage.iso = mount),
             Place::Persistent => {
-                self.data = slot;
                 self.board
                     .update(|status| status.storage.persistent = mount);
                 self.persistent.send_replace(writable);
@@ -319,10 +300,10 @@ impl Storage {
                 kind,
                 result,
             } => self.mounted(place, name, kind, result),
+            Report::LookedThrough(blank) => self.search.looked_through(blank),
             Report::Created(name) => {
-                self.set_creating(false);
+                self.search.written(name.is_some());
                 if let Some(name) = name {
-                    self.create = false;
                     self.found.insert(name, FileSystem::created());
                 }
             }
@@ -337,7 +318,7 @@ impl Storage {
         match result {
             Ok(Some(file_system)) => {
                 if file_system.label == choose::LABEL {
-                    self.create = false;
+                    self.search.give_up();
                 }
                 if file_system.devices != 1
                     && file_system.label == choose::LABEL
@@ -355,7 +336,7 @@ impl Storage {
                 self.found.remove(name);
                 // An empty drive is a normal state.
                 if error.raw_os_error() != Some(nix::libc::ENOMEDIUM) {
-                    self.create = false;
+                    self.search.give_up();
                     if self.mentioned.insert(name.to_owned()) {
                         log::warn!("storage: /dev/{name} cannot be read: {error}");
                     }
@@ -366,7 +347,10 @@ impl Storage {
 
     fn mounted(&mut self, place: Place, name: String, kind: Kind, result: io::Result<bool>) {
         let path = place.path();
+        let change = self.slot(place).answered(&name, result.is_ok());
         match result {
+            Ok(_) if change == Change::Vacate => self.vacate(place),
+            Err(_) if change != Change::Clear => {}
             Ok(read_only) => {
                 let addition = if read_only { ", read-only" } else { "" };
                 log::info!(
@@ -379,7 +363,7 @@ impl Storage {
                     file_system: kind.name().to_owned(),
                     read_only,
                 };
-                self.put(place, Slot::Mounted(name), Some(mount));
+                self.publish(place, Some(mount));
             }
             Err(error) => {
                 log::error!(
@@ -388,7 +372,7 @@ impl Storage {
                 );
                 self.found.remove(&name);
                 self.mentioned.insert(name);
-                self.put(place, Slot::Empty, None);
+                self.publish(place, None);
             }
         }
     }
@@ -418,13 +402,15 @@ impl Storage {
         {
             self.mount(Place::Persistent, name);
         }
-        if self.data == Slot::Empty && self.create && !self.creating && self.all_is_known(drivers) {
-            self.look_for_blank_disk();
+        if self.data == Slot::Empty && self.search.is_open() && self.all_is_known(drivers) {
+            self.search_on();
         }
+        let creating = self.search.is_under_way();
+        self.board
+            .update(|status| status.storage.creating = creating);
         self.mention_others();
-        let mounting = matches!(self.iso, Slot::Mounting(_))
-            || matches!(self.data, Slot::Mounting(_))
-            || self.creating;
+        let mounting =
+            self.iso.unanswered().is_some() || self.data.unanswered().is_some() || creating;
         if self.phase == Phase::Choosing && (overdue || !mounting) {
             self.phase = Phase::Settled;
             if self.iso == Slot::Empty {
@@ -435,16 +421,14 @@ impl Storage {
                     "storage: no file system labelled \"tinyboot\" was found; /persistent refuses writes until one appears"
                 );
             }
-            let mounting = [&self.iso, &self.data].map(|slot| match slot {
-                Slot::Mounting(name) => Some(name),
-                _ => None,
-            });
-            for name in mounting.into_iter().flatten().chain(&self.probing) {
+            let mounting = [&self.iso, &self.data].map(Slot::unanswered);
+            let probing = self.probing.iter().map(String::as_str);
+            for name in mounting.into_iter().flatten().chain(probing) {
                 log::warn!(
                     "storage: /dev/{name} has not answered yet; the app does not wait for it"
                 );
             }
-            if self.creating {
+            if creating {
                 log::info!(
                     "storage: the app does not wait until it is known whether a disk is blank"
                 );
@@ -454,17 +438,23 @@ impl Storage {
     }
 
     fn all_is_known(&self, drivers: Progress) -> bool {
-        if !drivers.coldplugged
-            || drivers.waiting > 0
-            || !self.probing.is_empty()
-            || sysfs::disks_are_coming()
-        {
-            return false;
-        }
+        self.awaited(drivers) == Awaited::Nothing
+    }
+
+    /// What has to be waited for until all devices are known.
+    fn awaited(&self, drivers: Progress) -> Awaited {
         let has_iso = self.iso != Slot::Empty
             || choose::iso(&self.found, self.volume_id.as_deref(), false).is_some();
         let complete = has_iso && !choose::persistent(&self.found).is_empty();
-        complete || !sysfs::has_slow_bus() || self.moved.elapsed() >= QUIET
+        let (reading, calm) = (!self.probing.is_empty(), self.moved.elapsed());
+        outlook::awaited(drivers, reading, complete, calm, sysfs::sight)
+    }
+
+    /// What can change what [`Self::advance`] does, besides events and reports.
+    fn watch(&self, drivers: Progress) -> Watch {
+        let settled = self.phase == Phase::Settled;
+        let open = self.data == Slot::Empty && self.search.is_open();
+        Watch::new(settled, open, || self.awaited(drivers))
     }
 
     fn mount_image(&mut self) {
@@ -472,7 +462,7 @@ impl Storage {
         if !path.exists() {
             return;
         }
-        self.put(Place::Iso, Slot::Mounting("loop".into()), None);
+        self.iso = Slot::Mounting("loop".into());
         let (reports, options) = (self.reports.clone(), self.options.clone());
         tokio::task::spawn_blocking(move || {
             let kind = Kind::Iso9660;
@@ -499,7 +489,7 @@ impl Storage {
             return;
         };
         self.mentioned.insert(name.clone());
-        self.put(place, Slot::Mounting(name.clone()), None);
+        *self.slot(place) = Slot::Mounting(name.clone());
         let (reports, may_grow, group) = (self.reports.clone(), self.grow, self.group);
         let options = self.options.clone();
         tokio::task::spawn_blocking(move || {
@@ -519,27 +509,29 @@ impl Storage {
         });
     }
 
-    /// Has the disks that nothing is known of looked through, and a file system made on the one that is blank.
-    fn look_for_blank_disk(&mut self) {
-        let names: Vec<_> = sysfs::block_devices()
+    /// Takes the next step to a file system on a blank disk, among those that nothing is known of.
+    fn search_on(&mut self) {
+        let spare: Vec<_> = sysfs::block_devices()
             .into_iter()
             .filter(|name| !self.found.contains_key(name) && sysfs::is_spare(name))
-            .filter(|name| self.examined.insert(name.clone()))
             .collect();
-        if names.is_empty() {
-            return;
+        let (reports, token) = (self.reports.clone(), self.search.token());
+        match self.search.next(&spare) {
+            Step::Nothing => {}
+            Step::LookThrough(names) => drop(tokio::task::spawn_blocking(move || {
+                let blank = create::look_through(&names, &token);
+                let _ = reports.send(Report::LookedThrough(blank));
+            })),
+            // Also those whose messages are in the queue.
+            Step::Confirm => self.look_at_all(),
+            Step::Write(disk) => drop(tokio::task::spawn_blocking(move || {
+                let _ = reports.send(Report::Created(create::fill(disk, &token)));
+            })),
+            Step::Several(names) => log::warn!(
+                "storage: /dev/{} are blank; none of them becomes /persistent, since nothing says which one",
+                names.join(", /dev/")
+            ),
         }
-        self.set_creating(true);
-        let (reports, stop) = (self.reports.clone(), self.stop.clone());
-        tokio::task::spawn_blocking(move || {
-            let _ = reports.send(Report::Created(create::on_one_of(&names, &stop)));
-        });
-    }
-
-    fn set_creating(&mut self, creating: bool) {
-        self.creating = creating;
-        self.board
-            .update(|status| status.storage.creating = creating);
     }
 
     fn mention_others(&mut self) {

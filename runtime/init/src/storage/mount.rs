@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use sys_mount::MountFlags;
 
+use super::closure;
 use super::probe::Kind;
-use super::{Place, closure};
+use super::slot::Place;
 
 /// What the settings say about mounting.
 #[derive(Clone, Debug, Default)]
