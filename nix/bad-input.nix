@@ -49,6 +49,8 @@ let
     };
   };
 
+  syslog = port: { settings.log.syslog = "tcp://[2001:db8::1]:${port}"; };
+
   # Changed arguments, and how the only sentence about them begins.
   evaluation = [
     {
@@ -86,6 +88,10 @@ let
     {
       change.settings.log.syslog = "logs.example.org";
       sentence = "The setting \"log.syslog\" of the image \"good\" must be null, \"udp://host:port\" or \"tcp://host:port\", but is \"logs.example.org\".";
+    }
+    {
+      change.settings.log.syslog = "udp://logs.example.org:65536";
+      sentence = "The setting \"log.syslog\" of the image \"good\" must be null, \"udp://host:port\" or \"tcp://host:port\", but is \"udp://logs.example.org:65536\".";
     }
     {
       change.settings.storage.compress = "zstd:16";
@@ -260,6 +266,12 @@ in
         ++
           lib.optional (problems (good // fixed) != [ ])
             "Fixed addresses are refused: ${builtins.toJSON (problems (good // fixed))}."
+        ++ lib.optional (lib.any (port: problems (good // syslog port) != [ ]) [
+          "1"
+          "9999"
+          "59999"
+          "65535"
+        ]) "A syslog server's port is refused."
         ++
           lib.optional (builtins.tryEval (mkImage { name = "none"; }).iso).success
             "An image without an app is made.";

@@ -57,6 +57,9 @@ let
   # setrlimit(2)
   limits = lib.splitString " " "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK";
 
+  # 1 to 65535
+  port = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]";
+
   nonEmpty = value: isString value && value != "";
   types = {
     seconds = {
@@ -127,7 +130,7 @@ let
         value == null
         || (
           isString value
-          && builtins.match "(udp|tcp)://([^]:/@[ \n]+|\\[[0-9a-fA-F:.]+])(:[1-9][0-9]{0,4})?" value != null
+          && builtins.match "(udp|tcp)://([^]:/@[ \n]+|\\[[0-9a-fA-F:.]+])(:(${port}))?" value != null
         );
     };
     compress = {
