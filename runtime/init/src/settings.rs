@@ -238,8 +238,16 @@ enum Error {
 }
 
 impl Settings {
-    /// What the types do not say and the image's build checks: the first value that is out of its range.
-    pub fn problem(&self) -> Option<String> {
+    /// What the types do not say and the image's build checks: a sentence for each value that is out of its range.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.wrong_seconds();
+        problems.extend(self.wrong_compression());
+        problems.extend(self.wrong_syslog());
+        problems.extend(self.wrong_host_name());
+        problems
+    }
+
+    fn wrong_seconds(&self) -> Vec<String> {
         let seconds = [
             self.app.grace_period,
             self.app.longest_pause,
@@ -248,25 +256,27 @@ impl Settings {
             self.storage.deadline,
         ];
         let more = [self.app.ready_timeout, self.app.watchdog];
-        if let Some(wrong) = seconds
+        seconds
             .into_iter()
             .chain(more.into_iter().flatten())
-            .find(|seconds| !(1..=86400).contains(seconds))
-        {
-            return Some(format!("{wrong} is no number of seconds from 1 to 86400"));
-        }
-        if let Some(text) = &self.storage.compress
-            && !is_compression(text)
-        {
-            return Some(format!("\"{text}\" is neither zstd nor zstd:1 to zstd:15"));
-        }
-        if let Some(text) = &self.log.syslog
-            && Target::parse(text).is_none()
-        {
-            return Some(format!(
-                "\"{text}\" is neither udp://host:port nor tcp://host:port"
-            ));
-        }
+            .filter(|seconds| !(1..=86400).contains(seconds))
+            .map(|wrong| format!("{wrong} is no number of seconds from 1 to 86400"))
+            .collect()
+    }
+
+    fn wrong_compression(&self) -> Option<String> {
+        let text = self.storage.compress.as_deref()?;
+        (!is_compression(text)).then(|| format!("\"{text}\" is neither zstd nor zstd:1 to zstd:15"))
+    }
+
+    fn wrong_syslog(&self) -> Option<String> {
+        let text = self.log.syslog.as_deref()?;
+        Target::parse(text)
+            .is_none()
+            .then(|| format!("\"{text}\" is neither udp://host:port nor tcp://host:port"))
+    }
+
+    fn wrong_host_name(&self) -> Option<String> {
         let name = self.network.host_name.as_deref()?;
         let is_name = (1..=63).contains(&name.len())
             && !name.starts_with('-')

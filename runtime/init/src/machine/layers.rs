@@ -121,13 +121,21 @@ impl Layers {
         if fixed(&settings) != fixed(&self.settings) {
             return Err(Error::Fixed);
         }
-        if let Some(problem) = settings.problem() {
+        if let Some(problem) = added(self.settings.problems(), settings.problems()) {
             return Err(Error::Refused(problem));
         }
         self.value = changed;
         self.settings = settings;
         Ok(())
     }
+}
+
+/// The first problem that was not there before: what is wrong already must not cost the machine what it is told rightly.
+fn added(mut before: Vec<String>, now: Vec<String>) -> Option<String> {
+    now.into_iter().find(|problem| {
+        let known = before.iter().position(|known| known == problem);
+        known.map(|at| before.swap_remove(at)).is_none()
+    })
 }
 
 /// What the image is, whatever machine it runs on.
@@ -325,6 +333,36 @@ mod tests {
             assert!(sentence.contains(word), "{sentence}");
         }
         assert_eq!(layers.settings, before);
+    }
+
+    #[test]
+    fn a_fault_of_the_image_is_not_held_against_the_machine() {
+        let value = json!({ "log": { "syslog": "udp://h:70000" }, "app": { "gracePeriod": 0 } });
+        let settings = serde_json::from_value(value.clone()).unwrap_or_default();
+        let mut layers = Layers::new(value, settings);
+        for (key, text, expected) in [
+            ("network.hostName", "kiosk", ""),
+            (
+                "network.hostName",
+                "a b",
+                "network.hostName: \"a b\" is no host name",
+            ),
+            (
+                "network.deadline",
+                "0",
+                "network.deadline: 0 is no number of seconds from 1 to 86400",
+            ),
+            (
+                "log.syslog",
+                "udp://h:70001",
+                "log.syslog: \"udp://h:70001\" is neither udp://host:port nor tcp://host:port",
+            ),
+            ("log.syslog", "udp://h:7000", ""),
+            ("app.gracePeriod", "5", ""),
+        ] {
+            assert_eq!(tried(&mut layers, key, text), expected, "{key}={text}");
+        }
+        assert_eq!(layers.settings.problems(), Vec::<String>::new());
     }
 
     #[test]
