@@ -49,6 +49,7 @@ let
     };
   };
 
+  long = lib.concatStrings (lib.genList (_: "0123456789abcdef") 8192);
   syslog = port: { settings.log.syslog = "tcp://[2001:db8::1]:${port}"; };
 
   # Changed arguments, and how the only sentence about them begins.
@@ -84,6 +85,18 @@ let
     {
       change.settings.app.limits.RLIMIT_NOFILE = 1;
       sentence = "The setting \"app.limits\" of the image \"good\" must be an attribute set of numbers from 0 on, with names of AS, CORE, CPU, ";
+    }
+    {
+      change.settings.app.arguments = [ long ];
+      sentence = "The setting \"app.arguments\" of the image \"good\" must be a list of strings of less than 128 KiB, but is ";
+    }
+    {
+      change.settings.app.environment.A = long;
+      sentence = "The setting \"app.environment\" of the image \"good\" must be an attribute set of strings, whose names are not empty and have no \"=\", each of less than 128 KiB with its name, but is ";
+    }
+    {
+      change.settings.app.environment."A=B" = "1";
+      sentence = "The setting \"app.environment\" of the image \"good\" must be an attribute set of strings, whose names are not empty";
     }
     {
       change.settings.log.syslog = "logs.example.org";
@@ -263,6 +276,9 @@ in
         ++ lib.optional (
           problems good != [ ]
         ) "Good arguments are refused: ${builtins.toJSON (problems good)}."
+        ++ lib.optional (
+          problems (good // { settings.app.arguments = [ (lib.removeSuffix "f" long) ]; }) != [ ]
+        ) "An argument is refused that the kernel takes."
         ++
           lib.optional (problems (good // fixed) != [ ])
             "Fixed addresses are refused: ${builtins.toJSON (problems (good // fixed))}."

@@ -61,6 +61,8 @@ let
   port = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]";
 
   nonEmpty = value: isString value && value != "";
+  # What the kernel takes as an argument or a variable (MAX_ARG_STRLEN).
+  isWord = value: isString value && builtins.stringLength value < 131072;
   types = {
     seconds = {
       description = "a number of seconds from 1 to 86400";
@@ -71,19 +73,22 @@ let
       check = value: value == null || types.seconds.check value;
     };
     strings = {
-      description = "a list of strings";
-      check = value: isList value && all isString value;
+      description = "a list of strings of less than 128 KiB";
+      check = value: isList value && all isWord value;
     };
     names = {
       description = "a list of host names or addresses";
       check = value: isList value && all nonEmpty value;
     };
     environment = {
-      description = "an attribute set of strings, whose names are not empty and have no \"=\"";
+      description = "an attribute set of strings, whose names are not empty and have no \"=\", each of less than 128 KiB with its name";
       check =
         value:
         isAttrs value
-        && all (name: builtins.match "[^=]+" name != null && isString value.${name}) (attrNames value);
+        && all (
+          name:
+          builtins.match "[^=]+" name != null && isString value.${name} && isWord "${name}=${value.${name}}"
+        ) (attrNames value);
     };
     links = {
       description = "an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths";

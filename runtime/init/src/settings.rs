@@ -18,6 +18,14 @@ pub use sandbox::{Capabilities, Limits};
 /// Where the image keeps its settings.
 pub const PATH: &str = "/etc/tinyboot/settings.json";
 
+/// The kernel takes no longer one: MAX_ARG_STRLEN of `include/uapi/linux/binfmts.h`, whose last byte is a zero.
+const LONGEST_WORD: usize = 128 * 1024 - 1;
+/// The zero byte at its end and a pointer to it.
+const COST_OF_WORD: usize = 9;
+/// All together: half of what the kernel takes with its stack limit of 8 MiB, a quarter of that (execve(2)), since the contract's own
+/// variables come to it.
+const ALL_WORDS: usize = 1 << 20;
+
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -244,6 +252,7 @@ impl Settings {
         problems.extend(self.wrong_compression());
         problems.extend(self.wrong_syslog());
         problems.extend(self.wrong_host_name());
+        problems.extend(self.wrong_words());
         problems
     }
 
@@ -286,6 +295,53 @@ impl Settings {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (!is_name).then(|| format!("\"{name}\" is no host name"))
     }
+}
+
+impl Settings {
+    /// What execve(2) would not take, so that the app could never be started.
+    fn wrong_words(&self) -> Vec<String> {
+        let app = &self.app;
+        let mut problems = Vec::new();
+        for name in app.environment.keys() {
+            if name.is_empty() || name.contains('=') {
+                problems.push(format!("\"{}\" is no name of a variable", shown(name)));
+            }
+        }
+        let variables = app.environment.iter();
+        let variables = variables.map(|(name, value)| (value, name.len() + 1 + value.len()));
+        let words = app.command.iter().chain(&app.arguments);
+        let words = words.map(|word| (word, word.len()));
+        let mut total = 0;
+        for (word, length) in words.chain(variables) {
+            if word.contains('\0') {
+                problems.push(format!("\"{}\" has a zero byte in it", shown(word)));
+            }
+            if length > LONGEST_WORD {
+                problems.push(format!(
+                    "an argument or variable has {length} bytes, and {LONGEST_WORD} are the most"
+                ));
+            }
+            total += length + COST_OF_WORD;
+        }
+        if app.environment.keys().any(|name| name.contains('\0')) {
+            problems.push("the name of a variable has a zero byte in it".into());
+        }
+        if total > ALL_WORDS {
+            problems.push(format!(
+                "arguments and environment have {total} bytes together, and {ALL_WORDS} are the most"
+            ));
+        }
+        problems
+    }
+}
+
+/// As much of a text as fits into a sentence.
+fn shown(text: &str) -> String {
+    text.chars()
+        .take(40)
+        .collect::<String>()
+        .escape_debug()
+        .to_string()
 }
 
 /// What btrfs takes (btrfs(5), "compress"), in the one spelling that the image's build takes too.

@@ -59,25 +59,22 @@ impl Layers {
 
     fn set_text(&mut self, key: &str, text: &str) -> Result<(), Error> {
         let json = serde_json::from_str(text).ok();
-        let list = || {
-            let items = text
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty());
-            items.map(Value::from).collect()
-        };
-        let first = match json {
-            Some(json) => self.put(key, json),
-            None => self.put(key, text.into()),
-        };
-        let Err(error) = first else { return Ok(()) };
-        // The first complaint is the one about what was most likely meant, unless nothing would have helped.
-        self.put(key, text.into())
-            .or_else(|_| self.put(key, list()))
-            .map_err(|last| match last {
-                Error::Fixed => last,
-                _ => error,
-            })
+        let items = text.split(',').map(str::trim);
+        let list: Value = items
+            .filter(|item| !item.is_empty())
+            .map(Value::from)
+            .collect();
+        let mut complaint = None;
+        for value in json.into_iter().chain([Value::from(text), list]) {
+            match self.put(key, value) {
+                Ok(()) => return Ok(()),
+                // It has the form, and is not what is wanted: another form would make another value of it.
+                Err(error @ (Error::Fixed | Error::Refused(_))) => return Err(error),
+                // The first complaint is the one about what was most likely meant.
+                Err(error) => drop(complaint.get_or_insert(error)),
+            }
+        }
+        complaint.map_or(Ok(()), Err)
     }
 
     fn set_all(&mut self, text: &str) -> Vec<(String, Result<(), Error>)> {
@@ -333,6 +330,61 @@ mod tests {
             assert!(sentence.contains(word), "{sentence}");
         }
         assert_eq!(layers.settings, before);
+    }
+
+    #[test]
+    fn what_no_program_could_be_started_with_is_refused() {
+        let mut layers = layers();
+        let before = layers.settings.clone();
+        let long = "x".repeat(128 * 1024);
+        let many = ["y".repeat(100_000).as_str(); 12].join(",");
+        for (key, text, expected) in [
+            (
+                "app.arguments",
+                "--x\0",
+                "app.arguments: \"--x\\0\" has a zero byte in it",
+            ),
+            (
+                "app.arguments",
+                r#"["a\u0000b"]"#,
+                "app.arguments: \"a\\0b\" has a zero byte in it",
+            ),
+            (
+                "app.environment.A",
+                "1\0",
+                "app.environment.A: \"1\\0\" has a zero byte in it",
+            ),
+            (
+                "app.arguments",
+                &long,
+                "app.arguments: an argument or variable has 131072 bytes, and 131071 are the most",
+            ),
+            (
+                "app.arguments",
+                &many,
+                "app.arguments: arguments and environment have 1200139 bytes together, and 1048576 are the most",
+            ),
+            (
+                "app.environment.",
+                "1",
+                "app.environment.: \"\" is no name of a variable",
+            ),
+            (
+                "app.environment.A=B",
+                "1",
+                "app.environment.A=B: \"A=B\" is no name of a variable",
+            ),
+            (
+                "app.environment.A\0",
+                "1",
+                "app.environment.A\0: the name of a variable has a zero byte in it",
+            ),
+        ] {
+            assert_eq!(tried(&mut layers, key, text), expected, "{key}");
+        }
+        assert_eq!(layers.settings, before);
+        let fits = "x".repeat(128 * 1024 - 1);
+        assert_eq!(tried(&mut layers, "app.arguments", &fits), "");
     }
 
     #[test]
