@@ -263,7 +263,7 @@ let
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether the app can write to /run, /tmp, /dev and /persistent only. What the app mounts is then gone with it.";
+      description = "Whether the app can write to /run, /tmp, /dev and /persistent only, besides files of processes in /proc. What the app mounts is then gone with it.";
     };
     app.limits = {
       type = types.limits;
