@@ -317,7 +317,7 @@ let
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether modules can be loaded after the app's start too, for a device that comes then and has a driver in the image that no other device has asked for. Without it the kernel takes no module from then on. What is built in, virtio's devices above all, needs no module and can always be plugged in.";
+      description = "Whether modules can be loaded after the app's start too, for a device that comes then and has a driver in the image that no other device has asked for. Without it the kernel takes no module from then on, or once the drivers are done that are being loaded then. What is built in, virtio's devices above all, needs no module and can always be plugged in.";
     };
     storage.deadline = {
       type = types.seconds;

@@ -90,13 +90,17 @@ pub async fn supervise(
     if let Some(sandbox) = &settings.app.sandbox {
         sandbox::prepare(sandbox);
     }
+    // Once: a driver that hangs is waited for by one task, however often the app starts.
+    let mut to_seal = Some(drivers);
     let mut policy = Policy::up_to(Duration::from_secs(settings.app.longest_pause.into()));
     loop {
         // Also before it is started again: the medium may have been taken away.
         supervisor
             .until_stop(async {
                 ready::closure(settings, &board).await;
-                drivers::seal(&settings.drivers, drivers.clone()).await;
+                if let Some(drivers) = to_seal.take() {
+                    drivers::seal(&settings.drivers, drivers).await;
+                }
             })
             .await;
         if supervisor.stop.is_some() {
