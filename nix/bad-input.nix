@@ -49,6 +49,9 @@ let
     };
   };
 
+  long = lib.concatStrings (lib.genList (_: "0123456789abcdef") 8192);
+  syslog = port: { settings.log.syslog = "tcp://[2001:db8::1]:${port}"; };
+
   # Changed arguments, and how the only sentence about them begins.
   evaluation = [
     {
@@ -84,8 +87,24 @@ let
       sentence = "The setting \"app.limits\" of the image \"good\" must be an attribute set of numbers from 0 on, with names of AS, CORE, CPU, ";
     }
     {
+      change.settings.app.arguments = [ long ];
+      sentence = "The setting \"app.arguments\" of the image \"good\" must be a list of strings of less than 128 KiB, but is ";
+    }
+    {
+      change.settings.app.environment.A = long;
+      sentence = "The setting \"app.environment\" of the image \"good\" must be an attribute set of strings, whose names are not empty and have no \"=\", each of less than 128 KiB with its name, but is ";
+    }
+    {
+      change.settings.app.environment."A=B" = "1";
+      sentence = "The setting \"app.environment\" of the image \"good\" must be an attribute set of strings, whose names are not empty";
+    }
+    {
       change.settings.log.syslog = "logs.example.org";
       sentence = "The setting \"log.syslog\" of the image \"good\" must be null, \"udp://host:port\" or \"tcp://host:port\", but is \"logs.example.org\".";
+    }
+    {
+      change.settings.log.syslog = "udp://logs.example.org:65536";
+      sentence = "The setting \"log.syslog\" of the image \"good\" must be null, \"udp://host:port\" or \"tcp://host:port\", but is \"udp://logs.example.org:65536\".";
     }
     {
       change.settings.storage.compress = "zstd:16";
@@ -257,9 +276,18 @@ in
         ++ lib.optional (
           problems good != [ ]
         ) "Good arguments are refused: ${builtins.toJSON (problems good)}."
+        ++ lib.optional (
+          problems (good // { settings.app.arguments = [ (lib.removeSuffix "f" long) ]; }) != [ ]
+        ) "An argument is refused that the kernel takes."
         ++
           lib.optional (problems (good // fixed) != [ ])
             "Fixed addresses are refused: ${builtins.toJSON (problems (good // fixed))}."
+        ++ lib.optional (lib.any (port: problems (good // syslog port) != [ ]) [
+          "1"
+          "9999"
+          "59999"
+          "65535"
+        ]) "A syslog server's port is refused."
         ++
           lib.optional (builtins.tryEval (mkImage { name = "none"; }).iso).success
             "An image without an app is made.";

@@ -57,7 +57,12 @@ let
   # setrlimit(2)
   limits = lib.splitString " " "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK";
 
+  # 1 to 65535
+  port = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]";
+
   nonEmpty = value: isString value && value != "";
+  # What the kernel takes as an argument or a variable (MAX_ARG_STRLEN).
+  isWord = value: isString value && builtins.stringLength value < 131072;
   types = {
     seconds = {
       description = "a number of seconds from 1 to 86400";
@@ -68,19 +73,22 @@ let
       check = value: value == null || types.seconds.check value;
     };
     strings = {
-      description = "a list of strings";
-      check = value: isList value && all isString value;
+      description = "a list of strings of less than 128 KiB";
+      check = value: isList value && all isWord value;
     };
     names = {
       description = "a list of host names or addresses";
       check = value: isList value && all nonEmpty value;
     };
     environment = {
-      description = "an attribute set of strings, whose names are not empty and have no \"=\"";
+      description = "an attribute set of strings, whose names are not empty and have no \"=\", each of less than 128 KiB with its name";
       check =
         value:
         isAttrs value
-        && all (name: builtins.match "[^=]+" name != null && isString value.${name}) (attrNames value);
+        && all (
+          name:
+          builtins.match "[^=]+" name != null && isString value.${name} && isWord "${name}=${value.${name}}"
+        ) (attrNames value);
     };
     links = {
       description = "an attribute set from paths below /bin, /etc, /lib, /lib64, /opt, /sbin, /usr or /var to absolute paths";
@@ -127,7 +135,7 @@ let
         value == null
         || (
           isString value
-          && builtins.match "(udp|tcp)://([^]:/@[ \n]+|\\[[0-9a-fA-F:.]+])(:[1-9][0-9]{0,4})?" value != null
+          && builtins.match "(udp|tcp)://([^]:/@[ \n]+|\\[[0-9a-fA-F:.]+])(:(${port}))?" value != null
         );
     };
     compress = {
@@ -255,7 +263,7 @@ let
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether the app can write to /run, /tmp, /dev and /persistent only. What the app mounts is then gone with it.";
+      description = "Whether the app can write to /run, /tmp, /dev and /persistent only, besides files of processes in /proc. What the app mounts is then gone with it.";
     };
     app.limits = {
       type = types.limits;
@@ -309,7 +317,7 @@ let
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether modules can be loaded after the app's start too, for a device that comes then and has a driver in the image that no other device has asked for. Without it the kernel takes no module from then on. What is built in, virtio's devices above all, needs no module and can always be plugged in.";
+      description = "Whether modules can be loaded after the app's start too, for a device that comes then and has a driver in the image that no other device has asked for. Without it the kernel takes no module from then on, or once the drivers are done that are being loaded then. What is built in, virtio's devices above all, needs no module and can always be plugged in.";
     };
     storage.deadline = {
       type = types.seconds;

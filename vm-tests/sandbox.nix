@@ -127,7 +127,7 @@ mkTest {
         t.assertRegex(limits, r"Max processes +100 +100 ")
 
     with subtest("it sees a root directory that refuses writes"):
-        for path in ["/", "/sys", "/proc/sys"]:
+        for path in ["/", "/sys", "/sys/fs/cgroup", "/proc/sys"]:
             t.assertIn("ro", mount_options(machine, path), path)
         machine.ask("write /tmp/file yes")
         machine.ask("write /run/app/file yes")

@@ -29,6 +29,7 @@ mod hardening;
 mod machine;
 mod mounts;
 mod net;
+mod own_files;
 mod power;
 mod settings;
 mod shutdown;

@@ -19,6 +19,14 @@ pub use sandbox::{Capabilities, Limits};
 /// Where the image keeps its settings.
 pub const PATH: &str = "/etc/tinyboot/settings.json";
 
+/// The kernel takes no longer one: MAX_ARG_STRLEN of `include/uapi/linux/binfmts.h`, whose last byte is a zero.
+const LONGEST_WORD: usize = 128 * 1024 - 1;
+/// The zero byte at its end and a pointer to it.
+const COST_OF_WORD: usize = 9;
+/// All together: half of what the kernel takes with its stack limit of 8 MiB, a quarter of that (execve(2)), since the contract's own
+/// variables come to it.
+const ALL_WORDS: usize = 1 << 20;
+
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -240,8 +248,18 @@ enum Error {
 }
 
 impl Settings {
-    /// What the types do not say and the image's build checks: the first value that is out of its range.
-    pub fn problem(&self) -> Option<String> {
+    /// What the types do not say and the image's build checks: a sentence for each value that is out of its range.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = self.wrong_seconds();
+        problems.extend(self.wrong_compression());
+        problems.extend(self.wrong_syslog());
+        problems.extend(self.wrong_host_name());
+        problems.extend(self.wrong_links());
+        problems.extend(self.wrong_words());
+        problems
+    }
+
+    fn wrong_seconds(&self) -> Vec<String> {
         let seconds = [
             self.app.grace_period,
             self.app.longest_pause,
@@ -250,30 +268,27 @@ impl Settings {
             self.storage.deadline,
         ];
         let more = [self.app.ready_timeout, self.app.watchdog];
-        if let Some(wrong) = seconds
+        seconds
             .into_iter()
             .chain(more.into_iter().flatten())
-            .find(|seconds| !(1..=86400).contains(seconds))
-        {
-            return Some(format!("{wrong} is no number of seconds from 1 to 86400"));
-        }
-        if let Some(text) = &self.storage.compress
-            && !is_compression(text)
-        {
-            return Some(format!("\"{text}\" is neither zstd nor zstd:1 to zstd:15"));
-        }
-        if let Some(text) = &self.log.syslog
-            && Target::parse(text).is_none()
-        {
-            return Some(format!(
-                "\"{text}\" is neither udp://host:port nor tcp://host:port"
-            ));
-        }
-        let links = self.network.links.iter();
-        let mut wrong = links.flat_map(|(link, settings)| Fixed::from_settings(link, settings).1);
-        if let Some(wrong) = wrong.next() {
-            return Some(wrong.to_string());
-        }
+            .filter(|seconds| !(1..=86400).contains(seconds))
+            .map(|wrong| format!("{wrong} is no number of seconds from 1 to 86400"))
+            .collect()
+    }
+
+    fn wrong_compression(&self) -> Option<String> {
+        let text = self.storage.compress.as_deref()?;
+        (!is_compression(text)).then(|| format!("\"{text}\" is neither zstd nor zstd:1 to zstd:15"))
+    }
+
+    fn wrong_syslog(&self) -> Option<String> {
+        let text = self.log.syslog.as_deref()?;
+        Target::parse(text)
+            .is_none()
+            .then(|| format!("\"{text}\" is neither udp://host:port nor tcp://host:port"))
+    }
+
+    fn wrong_host_name(&self) -> Option<String> {
         let name = self.network.host_name.as_deref()?;
         let is_name = (1..=63).contains(&name.len())
             && !name.starts_with('-')
@@ -283,6 +298,59 @@ impl Settings {
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (!is_name).then(|| format!("\"{name}\" is no host name"))
     }
+
+    fn wrong_links(&self) -> Vec<String> {
+        let links = self.network.links.iter();
+        links
+            .flat_map(|(link, settings)| Fixed::from_settings(link, settings).1)
+            .map(|wrong| wrong.to_string())
+            .collect()
+    }
+
+    /// What execve(2) would not take, so that the app could never be started.
+    fn wrong_words(&self) -> Vec<String> {
+        let app = &self.app;
+        let mut problems = Vec::new();
+        for name in app.environment.keys() {
+            if name.is_empty() || name.contains('=') {
+                problems.push(format!("\"{}\" is no name of a variable", shown(name)));
+            }
+        }
+        let variables = app.environment.iter();
+        let variables = variables.map(|(name, value)| (value, name.len() + 1 + value.len()));
+        let words = app.command.iter().chain(&app.arguments);
+        let words = words.map(|word| (word, word.len()));
+        let mut total = 0;
+        for (word, length) in words.chain(variables) {
+            if word.contains('\0') {
+                problems.push(format!("\"{}\" has a zero byte in it", shown(word)));
+            }
+            if length > LONGEST_WORD {
+                problems.push(format!(
+                    "an argument or variable has {length} bytes, and {LONGEST_WORD} are the most"
+                ));
+            }
+            total += length + COST_OF_WORD;
+        }
+        if app.environment.keys().any(|name| name.contains('\0')) {
+            problems.push("the name of a variable has a zero byte in it".into());
+        }
+        if total > ALL_WORDS {
+            problems.push(format!(
+                "arguments and environment have {total} bytes together, and {ALL_WORDS} are the most"
+            ));
+        }
+        problems
+    }
+}
+
+/// As much of a text as fits into a sentence.
+fn shown(text: &str) -> String {
+    text.chars()
+        .take(40)
+        .collect::<String>()
+        .escape_debug()
+        .to_string()
 }
 
 /// What btrfs takes (btrfs(5), "compress"), in the one spelling that the image's build takes too.

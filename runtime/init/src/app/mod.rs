@@ -90,13 +90,17 @@ pub async fn supervise(
     if let Some(sandbox) = &settings.app.sandbox {
         sandbox::prepare(sandbox);
     }
+    // Once: a driver that hangs is waited for by one task, however often the app starts.
+    let mut to_seal = Some(drivers);
     let mut policy = Policy::up_to(Duration::from_secs(settings.app.longest_pause.into()));
     loop {
         // Also before it is started again: the medium may have been taken away.
         supervisor
             .until_stop(async {
                 ready::closure(settings, &board).await;
-                drivers::seal(&settings.drivers, drivers.clone()).await;
+                if let Some(drivers) = to_seal.take() {
+                    drivers::seal(&settings.drivers, drivers).await;
+                }
             })
             .await;
         if supervisor.stop.is_some() {
@@ -171,7 +175,6 @@ impl Supervisor<'_> {
 
     /// Runs the app once: for how long it ran well, and the reason for what follows. Returns also when its time to stop is over.
     async fn run(&mut self) -> (Duration, String) {
-        let begin = Instant::now();
         let Some(command) = process::command(&self.settings.app) else {
             log::error!(
                 "app: the settings name no program, and /app does not hold exactly one file"
@@ -183,14 +186,11 @@ impl Supervisor<'_> {
         self.listener = Listener::open(Path::new(notify::SOCKET))
             .inspect_err(|error| log::error!("app: {} cannot be opened: {error}", notify::SOCKET))
             .ok();
-        let pid = match process::start(&command, &self.settings.app) {
-            Ok(process) => {
-                let pid = process.pid;
-                log::info!("app: started {program} as process {pid}");
-                self.process = Some(process);
-                pid
-            }
+        let (pid, mut early) = match self.start(&command).await {
+            Ok(Some(started)) => started,
+            Ok(None) => return (Duration::ZERO, String::new()),
             Err(error) => {
+                self.process = None;
                 log::error!("app: {program} cannot be started: {error}");
                 let end = format!("cannot be started: {error}");
                 self.board
@@ -198,7 +198,7 @@ impl Supervisor<'_> {
                 return (Duration::ZERO, end);
             }
         };
-        self.family = Some(Family::of(pid));
+        let begin = Instant::now();
         self.board.update(|status| {
             status.app.pid = Some(pid.as_raw());
             status.app.starts += 1;
@@ -214,7 +214,11 @@ impl Supervisor<'_> {
             let alive = self.liveness.as_ref().and_then(Liveness::deadline);
             let well = good.filter(|_| !starting && self.failure.is_none());
             let next = stop.or([alive, well].into_iter().flatten().min());
-            match self.event(next).await {
+            let event = match early.take() {
+                Some(exit) => Event::Exit(pid, exit),
+                None => self.event(next).await,
+            };
+            match event {
                 Event::Exit(ended, exit) if ended == pid => {
                     let reason = self.ended(exit).await;
                     // One that never said that it is ready did not run well, however long it took.
@@ -238,6 +242,39 @@ impl Supervisor<'_> {
                     if let Some(reason) = self.check(pid, now) {
                         return (Duration::ZERO, reason);
                     }
+                }
+            }
+        }
+    }
+
+    /// Starts the app's process, and waits until its program runs: the medium that it is on may take its time, and who asks to
+    /// stop meanwhile is heard. The process, and how it ended if it has already; nothing when its time to stop is over before.
+    ///
+    /// What it says waits in the socket: it counts from the start on.
+    async fn start(
+        &mut self,
+        command: &[String],
+    ) -> Result<Option<(Pid, Option<Exit>)>, spawn::Error> {
+        let (process, mut starting) = process::start(command, &self.settings.app)?;
+        let pid = process.pid;
+        self.process = Some(process);
+        self.family = Some(Family::of(pid));
+        let mut early = None;
+        loop {
+            let stop = self.stop.as_ref().map(|stop| stop.deadline.at);
+            tokio::select! {
+                outcome = starting.outcome() => {
+                    outcome?;
+                    let program = command.first().map_or("", String::as_str);
+                    log::info!("app: started {program} as process {pid}");
+                    return Ok(Some((pid, early)));
+                }
+                Some((ended, exit)) = self.exits.recv() => if ended == pid {
+                    early = Some(exit);
+                },
+                Some(request) = self.requests.recv() => self.asked(&request),
+                () = sleep_until(stop.unwrap_or_else(Instant::now)), if stop.is_some() => {
+                    return Ok(None);
                 }
             }
         }

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{notify, sandbox, spawn};
@@ -85,24 +85,52 @@ fn program(app: &settings::App) -> Option<Vec<String>> {
         .and_then(|path| Some(vec![path.to_str()?.to_owned()]))
 }
 
-/// Starts `command` in a session of its own, its output going to the console.
+/// An app's process on its way to its program. Until this is dropped nothing that it writes is logged, so that the line about its
+/// start comes first.
+#[derive(Debug)]
+pub struct Starting {
+    process: spawn::Starting,
+    _begun: oneshot::Sender<()>,
+}
+
+impl Starting {
+    /// As [`spawn::Starting::outcome`].
+    ///
+    /// # Errors
+    ///
+    /// What could not be done in the new process.
+    pub async fn outcome(&mut self) -> Result<(), spawn::Error> {
+        self.process.outcome().await
+    }
+}
+
+/// Makes a process for `command` in a session of its own, its output going to the console.
 ///
 /// # Errors
 ///
-/// What could not be done before or in the new process.
-pub fn start(command: &[String], app: &settings::App) -> Result<Process, spawn::Error> {
+/// What could not be done before there was a new process.
+pub fn start(command: &[String], app: &settings::App) -> Result<(Process, Starting), spawn::Error> {
     // One pipe for both, so that their lines stay in order.
     let (reader, writer) = io::pipe()?;
-    let child = spawn::spawn(
+    let reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
+    let process = spawn::spawn(
         command,
         environment(app),
         app.sandbox.clone(),
         writer.into(),
     )?;
-    let output = tokio::spawn(log_output(pipe::Receiver::from_owned_fd(OwnedFd::from(
-        reader,
-    ))?));
-    Ok(Process { pid: child, output })
+    let pid = process.pid;
+    let (begun, begins) = oneshot::channel();
+    let output = tokio::spawn(async move {
+        // It ends by being dropped, which is an error here.
+        let _ = begins.await;
+        log_output(reader).await;
+    });
+    let starting = Starting {
+        process,
+        _begun: begun,
+    };
+    Ok((Process { pid, output }, starting))
 }
 
 /// The contract's variables and the settings'.

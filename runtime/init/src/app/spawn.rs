@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::libc::{self, c_char};
+use nix::libc::{self, c_char, c_int};
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::unistd::Pid;
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 
 use super::sandbox;
 use crate::settings::Sandbox;
@@ -47,8 +49,10 @@ pub enum Error {
 /// What is done in the new process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// dup2(2)
+    Files = 1,
     /// setsid(2)
-    Session = 1,
+    Session,
     /// setrlimit(2)
     Limits,
     /// unshare(2), and a view of mounts that goes one way
@@ -70,7 +74,8 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
+        Self::Files,
         Self::Session,
         Self::Limits,
         Self::Namespace,
@@ -87,6 +92,7 @@ impl Step {
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Files => "standard files cannot be set up",
             Self::Session => "session cannot be made",
             Self::Limits => "limits cannot be set",
             Self::Namespace => "view of the file systems cannot be made",
@@ -101,72 +107,138 @@ impl std::fmt::Display for Step {
     }
 }
 
-/// `cause` and the step in one number: the standard library brings one number from the new process to its parent.
-fn failed(step: Step, cause: Errno) -> io::Error {
-    io::Error::from_raw_os_error(((step as i32) << STEP) | cause as i32)
+/// What the new process says when it cannot go on: the step and the kernel's number of the cause, two bytes each.
+const REPORT: usize = 4;
+
+fn failed((step, cause): (Step, Errno)) -> [u8; REPORT] {
+    let [a, b] = (step as u16).to_ne_bytes();
+    let [c, d] = (cause as u16).to_ne_bytes();
+    [a, b, c, d]
 }
 
-/// The kernel's error numbers end at 4095.
-const STEP: u32 = 12;
-
-fn told(error: io::Error) -> Error {
-    let Some(number) = error.raw_os_error() else {
-        return Error::Fork(error);
-    };
-    let cause = Errno::from_raw(number & ((1 << STEP) - 1));
-    match Step::ALL
-        .into_iter()
-        .find(|step| *step as i32 == number >> STEP)
-    {
-        None => Error::Fork(error),
-        Some(Step::Exec) => Error::Exec(cause),
+fn told([a, b, c, d]: [u8; REPORT]) -> Error {
+    let cause = Errno::from_raw(u16::from_ne_bytes([c, d]).into());
+    let number = u16::from_ne_bytes([a, b]);
+    match Step::ALL.into_iter().find(|step| *step as u16 == number) {
+        Some(Step::Exec) | None => Error::Exec(cause),
         Some(step) => Error::Step { step, cause },
+    }
+}
+
+/// A new process on its way to its program, which takes as long as the medium does that the program is on.
+#[derive(Debug)]
+pub struct Starting {
+    /// Its id, from its first moment on.
+    pub pid: Pid,
+    report: pipe::Receiver,
+}
+
+impl Starting {
+    /// Waits until the program runs, or the process has ended before. Cancelling loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// What could not be done in the new process, up to its execve(2).
+    pub async fn outcome(&mut self) -> Result<(), Error> {
+        let mut report = [0; REPORT];
+        // It is written at once, and comes at once.
+        match self.report.read(&mut report).await? {
+            0 => Ok(()),
+            _ => Err(told(report)),
+        }
     }
 }
 
 /// Starts `command`, whose first word is a path, in a session of its own, with `environment` and nothing else, `output` as
 /// standard output and error, nothing to read, and shut in by `sandbox`.
 ///
+/// Not by the standard library: that waits for execve(2), and waits for the new process when it fails, which
+/// [`reap`](super::process::reap) does for all of them.
+///
 /// # Errors
 ///
-/// What could not be done before or in the new process, up to its execve(2).
+/// What could not be done before there was a new process.
 pub fn spawn(
     command: &[String],
     environment: BTreeMap<String, String>,
     sandbox: Option<Sandbox>,
     output: OwnedFd,
-) -> Result<Pid, Error> {
+) -> Result<Starting, Error> {
     let mut image = Image::new(command, environment)?;
-    let program = command.first().map_or("", String::as_str);
-    let mut command = Command::new(program);
-    command
-        .stdin(Stdio::null())
-        .stdout(output.try_clone()?)
-        .stderr(output);
-    // SAFETY: the closure makes system calls only and takes neither a lock nor memory.
-    unsafe {
-        command.pre_exec(move || {
-            prepare(sandbox.as_ref())?;
-            Err(failed(Step::Exec, image.execute()))
-        })
-    };
-    // The standard library makes the process, sets its standard files and its signals up and tells of the closure's error. The
-    // pipe's writing end lives in `command`: it must not outlive this call, or the output would never end.
-    let child = command.spawn().map_err(told)?;
-    Ok(Pid::from_raw(child.id().cast_signed()))
+    let (report, writer) = io::pipe()?;
+    let report = pipe::Receiver::from_owned_fd(OwnedFd::from(report))?;
+    // Copies have numbers from 3 on, out of the way of the standard files.
+    let input = OwnedFd::from(File::open("/dev/null")?).try_clone()?;
+    let (output, writer) = (output.try_clone()?, OwnedFd::from(writer).try_clone()?);
+    // A signal that init catches must end the new process or wait for its program, and not call init's handler there.
+    let before = SigSet::all()
+        .thread_swap_mask(SigmaskHow::SIG_SETMASK)
+        .map_err(io::Error::from)?;
+    // SAFETY: the new process makes system calls only, takes neither a lock nor memory, and never returns.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let failure = become_program(&mut image, sandbox.as_ref(), &input, &output);
+        let report = failed(failure);
+        // SAFETY: as many bytes as there are. The process ends without any of init's own work at its end.
+        unsafe {
+            libc::write(writer.as_raw_fd(), report.as_ptr().cast(), REPORT);
+            libc::_exit(127);
+        }
+    }
+    let result = Errno::result(child).map_err(io::Error::from);
+    // It has no way to fail with a mask that was there before.
+    let _ = before.thread_set_mask();
+    let pid = Pid::from_raw(result?);
+    Ok(Starting { pid, report })
 }
 
-fn prepare(sandbox: Option<&Sandbox>) -> io::Result<()> {
-    nix::unistd::setsid().map_err(|cause| failed(Step::Session, cause))?;
+/// Returns only if that fails.
+fn become_program(
+    image: &mut Image,
+    sandbox: Option<&Sandbox>,
+    input: &OwnedFd,
+    output: &OwnedFd,
+) -> (Step, Errno) {
+    let files = [(input, 0), (output, 1), (output, 2)];
+    if let Err(cause) = files
+        .into_iter()
+        .try_for_each(|(from, to)| set_file(from, to))
+    {
+        return (Step::Files, cause);
+    }
+    default_signals();
+    match prepare(sandbox) {
+        Ok(()) => (Step::Exec, image.execute()),
+        Err(failure) => failure,
+    }
+}
+
+fn set_file(from: &OwnedFd, to: c_int) -> nix::Result<()> {
+    // SAFETY: numbers are passed; nothing in this process relies on what was open as `to`.
+    Errno::result(unsafe { libc::dup2(from.as_raw_fd(), to) }).map(drop)
+}
+
+/// All signals as they are for a program that nobody has prepared anything for.
+fn default_signals() {
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: no handler of this process is set; the C library refuses those that it needs itself.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+    // It has no way to fail with this argument.
+    let _ = SigSet::empty().thread_set_mask();
+}
+
+fn prepare(sandbox: Option<&Sandbox>) -> Result<(), (Step, Errno)> {
+    nix::unistd::setsid().map_err(|cause| (Step::Session, cause))?;
     // The kernel gives PID 1 a hard limit of 4096 files, too few for a server that has the machine to itself. The soft
     // limit stays: select(2) cannot work with higher numbers, and who can asks for more.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, 1024, OPEN_FILES);
     // The kernel never kills PID 1 for want of memory; among all others the app and what it starts come first.
     write_file(c"/proc/self/oom_score_adj", b"500");
     if let Some(sandbox) = sandbox {
-        sandbox::enter_sandbox(sandbox).map_err(|(step, cause)| failed(step, cause))?;
+        sandbox::enter_sandbox(sandbox)?;
     }
-    nix::unistd::chdir(c"/").map_err(|cause| failed(Step::Directory, cause))
+    nix::unistd::chdir(c"/").map_err(|cause| (Step::Directory, cause))
 }
 
 /// Best effort.
@@ -189,11 +261,6 @@ struct Image {
     word_pointers: Vec<*const c_char>,
     environment_pointers: Vec<*const c_char>,
 }
-
-// SAFETY: the pointers are written and read in the same call of `execute`, and point to what the value itself owns.
-unsafe impl Send for Image {}
-// SAFETY: as above; `execute` has the value for itself.
-unsafe impl Sync for Image {}
 
 impl Image {
     fn new(command: &[String], environment: BTreeMap<String, String>) -> Result<Self, Error> {
@@ -260,57 +327,142 @@ fn write_number(place: &mut [u8], number: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::signal::{Signal, kill};
+    use nix::sys::wait::WaitStatus;
     use std::io::Read;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+    use tokio::time::timeout;
 
-    fn output(words: &[&str], environment: &[(&str, &str)]) -> Result<(Pid, String), Error> {
+    async fn output(words: &[&str], environment: &[(&str, &str)]) -> Result<(Pid, String), Error> {
         let (mut reader, writer) = io::pipe()?;
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let environment = environment
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let pid = spawn(&words, environment, None, writer.into())?;
+        let mut starting = spawn(&words, environment, None, writer.into())?;
+        let outcome = starting.outcome().await;
         let mut text = String::new();
         reader.read_to_string(&mut text)?;
-        let _ = nix::sys::wait::waitpid(pid, None);
-        Ok((pid, text))
+        let _ = nix::sys::wait::waitpid(starting.pid, None);
+        outcome.map(|()| (starting.pid, text))
     }
 
-    #[test]
-    fn the_program_has_its_words_and_variables_and_knows_its_id() -> Result<(), Error> {
+    #[tokio::test]
+    async fn the_program_has_its_words_and_variables_and_knows_its_id() -> Result<(), Error> {
         let variables = [("A", OWN_PID), ("WATCHDOG_PID", OWN_PID)];
         let script = "echo $0 $$ $A $WATCHDOG_PID; read line || pwd";
-        let (pid, text) = output(&["/bin/sh", "-c", script, "name"], &variables)?;
+        let (pid, text) = output(&["/bin/sh", "-c", script, "name"], &variables).await?;
         assert_eq!(text, format!("name {pid} 0000000000 {pid}\n/\n"));
         Ok(())
     }
 
-    #[test]
-    fn what_failed_is_named() {
-        let sentence = |words: &[&str]| {
-            output(words, &[]).map_or_else(|error| error.to_string(), |(_, text)| text)
-        };
-        assert_eq!(sentence(&["/nowhere"]), "No such file or directory");
-        assert_eq!(sentence(&["/"]), "Permission denied");
-        assert_eq!(
-            sentence(&["/bin/a\0b"]),
-            "\"/bin/a\\0b\" has a zero byte in it"
-        );
+    #[tokio::test]
+    async fn no_signal_is_blocked_or_ignored_in_it() -> Result<(), Error> {
+        // Rust has SIGPIPE ignored in this process.
+        for name in ["PIPE", "TERM", "HUP"] {
+            let script = format!("echo {name}; kill -{name} $$; echo it is still there");
+            let (_, text) = output(&["/bin/sh", "-c", &script], &[]).await?;
+            assert_eq!(text, format!("{name}\n"));
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_named() -> Result<(), Error> {
+        for (word, expected) in [
+            ("/nowhere", "No such file or directory"),
+            ("/", "Permission denied"),
+            ("/bin/a\0b", "\"/bin/a\\0b\" has a zero byte in it"),
+        ] {
+            let result = output(&[word], &[]).await;
+            let sentence = result.map_or_else(|error| error.to_string(), |(_, text)| text);
+            assert_eq!(sentence, expected);
+        }
         let words = ["/bin/true".to_owned()];
         let limits = r#"{"limits":{"NOFILE":18446744073709551615}}"#;
-        let refused = || -> Result<Pid, Error> {
-            let sandbox = serde_json::from_str(limits).map_err(io::Error::from)?;
-            let (_, writer) = io::pipe()?;
-            spawn(&words, BTreeMap::new(), Some(sandbox), writer.into())
-        };
+        let sandbox = serde_json::from_str(limits).map_err(io::Error::from)?;
+        let (_, writer) = io::pipe()?;
+        let mut starting = spawn(&words, BTreeMap::new(), Some(sandbox), writer.into())?;
         assert_eq!(
-            refused().map_err(|error| error.to_string()),
+            starting.outcome().await.map_err(|error| error.to_string()),
             Err("its limits cannot be set: Operation not permitted".to_owned())
         );
+        let _ = nix::sys::wait::waitpid(starting.pid, None);
         assert_eq!(
-            told(failed(Step::Session, Errno::EPERM)).to_string(),
+            told(failed((Step::Session, Errno::EPERM))).to_string(),
             "its session cannot be made: Operation not permitted"
         );
+        Ok(())
+    }
+
+    /// F_SETSIG (include/uapi/asm-generic/fcntl.h), which the crate has not.
+    const SET_SIGNAL: c_int = 10;
+
+    /// Has each open(2) of the file wait, as if the medium stalled.
+    async fn stalled(path: &Path) -> io::Result<OwnedFd> {
+        let file = OwnedFd::from(File::open(path)?);
+        // The kernel says by a signal that somebody waits, by default one that kills.
+        // SAFETY: numbers are passed.
+        Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), SET_SIGNAL, libc::SIGWINCH) })?;
+        for _ in 0..100 {
+            // SAFETY: numbers are passed.
+            let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) };
+            match Errno::result(result) {
+                // A process that another test has just forked has the file too, until it executes its program.
+                Err(Errno::EAGAIN) => tokio::time::sleep(Duration::from_millis(50)).await,
+                other => return other.map(|_| file).map_err(io::Error::from),
+            }
+        }
+        Err(Errno::EAGAIN.into())
+    }
+
+    /// Not by closing it: the new process has a copy.
+    fn goes_on(medium: &OwnedFd) -> io::Result<()> {
+        // SAFETY: numbers are passed.
+        let result = unsafe { libc::fcntl(medium.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
+        Errno::result(result)?;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_medium_that_stalls_holds_up_only_the_program_on_it() -> Result<(), Error> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("sh");
+        std::fs::copy("/bin/sh", &path)?;
+        let words = [path.display().to_string(), "-c".into(), "exit 0".into()];
+        let start = || {
+            let (_, writer) = io::pipe()?;
+            spawn(&words, BTreeMap::new(), None, writer.into())
+        };
+        let begin = Instant::now();
+        let medium = stalled(&path).await?;
+        let mut starting = start()?;
+        let waited = timeout(Duration::from_millis(300), starting.outcome()).await;
+        assert!(waited.is_err(), "{waited:?}");
+        goes_on(&medium)?;
+        starting.outcome().await?;
+        assert_eq!(
+            nix::sys::wait::waitpid(starting.pid, None),
+            Ok(WaitStatus::Exited(starting.pid, 0))
+        );
+
+        drop(medium);
+        let _medium = stalled(&path).await?;
+        let mut starting = start()?;
+        let waited = timeout(Duration::from_millis(300), starting.outcome()).await;
+        assert!(waited.is_err(), "{waited:?}");
+        // Who is asked to stop before its program runs stops.
+        kill(starting.pid, Signal::SIGTERM).map_err(io::Error::from)?;
+        starting.outcome().await?;
+        assert_eq!(
+            nix::sys::wait::waitpid(starting.pid, None),
+            Ok(WaitStatus::Signaled(starting.pid, Signal::SIGTERM, false))
+        );
+        // The kernel lets a lease be broken after 45 s anyway.
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        Ok(())
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Progress {
 }
 
 /// Has the kernel take no more modules, unless the settings ask for hot-plugging: to be called before the app starts.
-/// If drivers are being loaded still, it is done as soon as they are, and the app does not wait for that.
+/// If drivers are being loaded still, it is done as soon as they are, and the app does not wait for that: with one that hangs
+/// it is never done.
 pub async fn seal(settings: &settings::Drivers, mut progress: watch::Receiver<Progress>) {
     if settings.hot_plug {
         return;

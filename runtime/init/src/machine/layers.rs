@@ -59,25 +59,22 @@ impl Layers {
 
     fn set_text(&mut self, key: &str, text: &str) -> Result<(), Error> {
         let json = serde_json::from_str(text).ok();
-        let list = || {
-            let items = text
-                .split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty());
-            items.map(Value::from).collect()
-        };
-        let first = match json {
-            Some(json) => self.put(key, json),
-            None => self.put(key, text.into()),
-        };
-        let Err(error) = first else { return Ok(()) };
-        // The first complaint is the one about what was most likely meant, unless nothing would have helped.
-        self.put(key, text.into())
-            .or_else(|_| self.put(key, list()))
-            .map_err(|last| match last {
-                Error::Fixed => last,
-                _ => error,
-            })
+        let items = text.split(',').map(str::trim);
+        let list: Value = items
+            .filter(|item| !item.is_empty())
+            .map(Value::from)
+            .collect();
+        let mut complaint = None;
+        for value in json.into_iter().chain([Value::from(text), list]) {
+            match self.put(key, value) {
+                Ok(()) => return Ok(()),
+                // It has the form, and is not what is wanted: another form would make another value of it.
+                Err(error @ (Error::Fixed | Error::Refused(_))) => return Err(error),
+                // The first complaint is the one about what was most likely meant.
+                Err(error) => drop(complaint.get_or_insert(error)),
+            }
+        }
+        complaint.map_or(Ok(()), Err)
     }
 
     fn set_all(&mut self, text: &str) -> Vec<(String, Result<(), Error>)> {
@@ -121,13 +118,21 @@ impl Layers {
         if fixed(&settings) != fixed(&self.settings) {
             return Err(Error::Fixed);
         }
-        if let Some(problem) = settings.problem() {
+        if let Some(problem) = added(self.settings.problems(), settings.problems()) {
             return Err(Error::Refused(problem));
         }
         self.value = changed;
         self.settings = settings;
         Ok(())
     }
+}
+
+/// The first problem that was not there before: what is wrong already must not cost the machine what it is told rightly.
+fn added(mut before: Vec<String>, now: Vec<String>) -> Option<String> {
+    now.into_iter().find(|problem| {
+        let known = before.iter().position(|known| known == problem);
+        known.map(|at| before.swap_remove(at)).is_none()
+    })
 }
 
 /// What the image is, whatever machine it runs on.
@@ -335,6 +340,91 @@ mod tests {
             assert!(sentence.contains(word), "{sentence}");
         }
         assert_eq!(layers.settings, before);
+    }
+
+    #[test]
+    fn what_no_program_could_be_started_with_is_refused() {
+        let mut layers = layers();
+        let before = layers.settings.clone();
+        let long = "x".repeat(128 * 1024);
+        let many = ["y".repeat(100_000).as_str(); 12].join(",");
+        for (key, text, expected) in [
+            (
+                "app.arguments",
+                "--x\0",
+                "app.arguments: \"--x\\0\" has a zero byte in it",
+            ),
+            (
+                "app.arguments",
+                r#"["a\u0000b"]"#,
+                "app.arguments: \"a\\0b\" has a zero byte in it",
+            ),
+            (
+                "app.environment.A",
+                "1\0",
+                "app.environment.A: \"1\\0\" has a zero byte in it",
+            ),
+            (
+                "app.arguments",
+                &long,
+                "app.arguments: an argument or variable has 131072 bytes, and 131071 are the most",
+            ),
+            (
+                "app.arguments",
+                &many,
+                "app.arguments: arguments and environment have 1200139 bytes together, and 1048576 are the most",
+            ),
+            (
+                "app.environment.",
+                "1",
+                "app.environment.: \"\" is no name of a variable",
+            ),
+            (
+                "app.environment.A=B",
+                "1",
+                "app.environment.A=B: \"A=B\" is no name of a variable",
+            ),
+            (
+                "app.environment.A\0",
+                "1",
+                "app.environment.A\0: the name of a variable has a zero byte in it",
+            ),
+        ] {
+            assert_eq!(tried(&mut layers, key, text), expected, "{key}");
+        }
+        assert_eq!(layers.settings, before);
+        let fits = "x".repeat(128 * 1024 - 1);
+        assert_eq!(tried(&mut layers, "app.arguments", &fits), "");
+    }
+
+    #[test]
+    fn a_fault_of_the_image_is_not_held_against_the_machine() {
+        let value = json!({ "log": { "syslog": "udp://h:70000" }, "app": { "gracePeriod": 0 } });
+        let settings = serde_json::from_value(value.clone()).unwrap_or_default();
+        let mut layers = Layers::new(value, settings);
+        for (key, text, expected) in [
+            ("network.hostName", "kiosk", ""),
+            (
+                "network.hostName",
+                "a b",
+                "network.hostName: \"a b\" is no host name",
+            ),
+            (
+                "network.deadline",
+                "0",
+                "network.deadline: 0 is no number of seconds from 1 to 86400",
+            ),
+            (
+                "log.syslog",
+                "udp://h:70001",
+                "log.syslog: \"udp://h:70001\" is neither udp://host:port nor tcp://host:port",
+            ),
+            ("log.syslog", "udp://h:7000", ""),
+            ("app.gracePeriod", "5", ""),
+        ] {
+            assert_eq!(tried(&mut layers, key, text), expected, "{key}={text}");
+        }
+        assert_eq!(layers.settings.problems(), Vec::<String>::new());
     }
 
     #[test]

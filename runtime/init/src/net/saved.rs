@@ -3,12 +3,12 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::files;
+use crate::own_files::{self, Sync};
 
 /// What is kept: enough to ask again. The server says the rest anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,24 +27,24 @@ pub struct Saved {
 /// Held while a lease is written: an address and `/persistent` come within milliseconds, and each is a reason to save.
 static SAVING: Mutex<()> = Mutex::new(());
 
-/// A file is this long at most; anything longer is not ours.
-const LONGEST: u64 = 4096;
+fn name(mac: &str) -> String {
+    format!("leases/{mac}.json")
+}
 
 /// The file of the link with this hardware address, below where `/persistent` is mounted.
-pub fn path(persistent: &Path, mac: &str) -> PathBuf {
-    persistent
-        .join(".tinyboot/leases")
-        .join(format!("{mac}.json"))
+#[cfg(test)]
+pub fn path(persistent: &Path, mac: &str) -> std::path::PathBuf {
+    persistent.join(own_files::DIRECTORY).join(name(mac))
 }
 
 /// Reads the lease of this link. `None` if there is none, or it is another link's or client's, or it cannot be read:
 /// the address is asked for as if it had never been known then.
 pub fn load(persistent: &Path, mac: &str, client_id: &str) -> Option<Saved> {
-    let path = path(persistent, mac);
-    if std::fs::metadata(&path).ok()?.len() > LONGEST {
-        return None;
-    }
-    parse(&std::fs::read(&path).ok()?, mac, client_id)
+    parse(
+        &own_files::read(persistent, &name(mac)).ok()?,
+        mac,
+        client_id,
+    )
 }
 
 /// Reads a file's text.
@@ -64,7 +64,8 @@ pub fn save(persistent: &Path, saved: &Saved) -> io::Result<()> {
     if load(persistent, &saved.mac, &saved.client_id).as_ref() == Some(saved) {
         return Ok(());
     }
-    files::replace(&path(persistent, &saved.mac), &serde_json::to_vec(saved)?)
+    let text = serde_json::to_vec(saved)?;
+    own_files::replace(persistent, &name(&saved.mac), &text, Sync::Later)
 }
 
 /// Removes the lease if it is for `address`, which must not be asked for at the next boot.
@@ -75,7 +76,7 @@ pub fn save(persistent: &Path, saved: &Saved) -> io::Result<()> {
 pub fn forget(persistent: &Path, mac: &str, client_id: &str, address: Ipv4Addr) -> io::Result<()> {
     let _alone = SAVING.lock().unwrap_or_else(PoisonError::into_inner);
     if load(persistent, mac, client_id).is_some_and(|saved| saved.address == address) {
-        std::fs::remove_file(path(persistent, mac))?;
+        own_files::remove(persistent, &name(mac))?;
     }
     Ok(())
 }
@@ -83,6 +84,7 @@ pub fn forget(persistent: &Path, mac: &str, client_id: &str, address: Ipv4Addr) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn a_lease_is_for_its_link_and_client_only() -> io::Result<()> {
@@ -125,6 +127,36 @@ mod tests {
         );
         std::fs::write(path(directory.path(), &saved.mac), "{")?;
         assert_eq!(load(directory.path(), &saved.mac, &saved.client_id), None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_link_on_a_disk_leads_nowhere() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let saved = Saved {
+            mac: "52:54:00:12:34:56".into(),
+            client_id: "01".into(),
+            address: Ipv4Addr::new(10, 0, 0, 2),
+            server: Ipv4Addr::new(10, 0, 0, 1),
+        };
+        let path = path(directory.path(), &saved.mac);
+        let loaded = || load(directory.path(), &saved.mac, &saved.client_id);
+        save(directory.path(), &saved)?;
+        let other = directory.path().join("other");
+        std::fs::rename(&path, &other)?;
+        symlink(&other, &path)?;
+        assert_eq!(loaded(), None);
+        std::fs::write(&other, "kept")?;
+        symlink(&other, path.with_extension("json.new"))?;
+        save(directory.path(), &saved)?;
+        assert_eq!(loaded(), Some(saved.clone()));
+        assert_eq!(std::fs::read_to_string(&other)?, "kept");
+
+        // Longer than a file of ours can be, whatever it says.
+        let mut long = serde_json::to_vec(&saved)?;
+        long.resize(5000, b' ');
+        std::fs::write(&path, long)?;
+        assert_eq!(loaded(), None);
         Ok(())
     }
 

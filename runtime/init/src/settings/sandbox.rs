@@ -17,7 +17,7 @@ pub struct Sandbox {
     pub no_new_privileges: bool,
     /// Whether each start has an empty `/tmp` of its own.
     pub private_tmp: bool,
-    /// Whether the root directory, `/sys` and `/proc/sys` refuse writes.
+    /// Whether the root directory, `/sys`, `/sys/fs/cgroup` and `/proc/sys` refuse writes.
     pub read_only_root: bool,
     /// Resource limits, soft and hard.
     pub limits: Limits,

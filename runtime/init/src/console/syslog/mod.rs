@@ -15,7 +15,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{REMOTE, Record, Source, since_boot};
@@ -144,7 +144,8 @@ pub async fn start(settings: settings::Log, name: String, board: Board, stop: Ca
     run(&REMOTE, target, name, board, stop).await;
 }
 
-/// Sends what comes into `queue` to `target` until `stop` is cancelled, and what waits then for a moment more.
+/// Sends what comes into `queue` to `target` until `stop` is cancelled, and what waits then for a moment more, whatever the server
+/// does.
 pub async fn run(
     queue: &Queue,
     target: Target,
@@ -152,13 +153,26 @@ pub async fn run(
     board: Board,
     stop: CancellationToken,
 ) {
-    let mut sender = Sender {
+    let sender = Sender {
         target,
         app,
         board,
         sink: None,
         complaint: false,
     };
+    let end = async {
+        stop.cancelled().await;
+        sleep(LAST_WORDS).await;
+    };
+    tokio::select! {
+        () = send_all(queue, sender, &stop) => {}
+        () = end => {}
+    }
+    queue.close();
+}
+
+/// Ends after `stop`, when the queue is empty or a line cannot be sent.
+async fn send_all(queue: &Queue, mut sender: Sender, stop: &CancellationToken) {
     let mut pause = FIRST_PAUSE;
     loop {
         let record = tokio::select! {
@@ -168,28 +182,26 @@ pub async fn run(
                 sender.sink = None;
                 continue;
             }
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => match queue.take() {
+                Some(record) => record,
+                None => return,
+            },
         };
-        while let Err(error) = sender.send(&record).await {
-            sender.failed(&error);
+        loop {
+            let last_attempt = stop.is_cancelled();
+            match sender.send(&record).await {
+                Ok(()) => break,
+                Err(_) if last_attempt => return,
+                Err(error) => sender.failed(&error),
+            }
             tokio::select! {
                 () = sleep(pause) => {}
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => {}
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         pause = FIRST_PAUSE;
-        if stop.is_cancelled() {
-            break;
-        }
     }
-    let deadline = Instant::now() + LAST_WORDS;
-    while let Some(record) = queue.take() {
-        if !matches!(timeout_at(deadline, sender.send(&record)).await, Ok(Ok(()))) {
-            break;
-        }
-    }
-    queue.close();
 }
 
 #[derive(Debug)]

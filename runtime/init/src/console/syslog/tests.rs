@@ -2,6 +2,7 @@ use super::*;
 use std::sync::Arc;
 use tinyboot::status::Status;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -155,6 +156,50 @@ async fn a_stream_that_ends_is_opened_again_and_nothing_waits_for_it() -> Outcom
         .parse()?;
     assert_eq!(arrived + count, pushed + 1);
     running.stop.cancel();
+    soon(running.task).await??;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_holds_the_end_up_for_a_second() -> Outcome {
+    // Its queue of connections is full: it drops every further SYN.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    socket.listen(0)?;
+    let address = socket.local_addr()?.as_socket().ok_or("no address")?;
+    let mut fillers = Vec::new();
+    while let Ok(filler) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+        fillers.push(filler?);
+    }
+    let running = start(&format!("tcp://{address}")).ok_or("no target")?;
+    running.queue.push(&record("one"));
+    while running.queue.waiting.lock().map_or(0, |w| w.records.len()) > 0 {
+        tokio::task::yield_now().await;
+    }
+    let begin = Instant::now();
+    running.stop.cancel();
+    soon(running.task).await??;
+    let took = begin.elapsed();
+    assert!(took < LAST_WORDS + Duration::from_millis(500), "{took:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_line_that_is_being_sent_at_the_end_is_not_lost() -> Outcome {
+    let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let running = start(&format!("tcp://{address}")).ok_or("no target")?;
+    running.queue.push(&record("one"));
+    running.queue.push(&record("two"));
+    while running.queue.waiting.lock().map_or(0, |w| w.records.len()) > 1 {
+        tokio::task::yield_now().await;
+    }
+    // It was refused, and waits for its next attempt.
+    sleep(Duration::from_millis(100)).await;
+    let listener = TcpListener::bind(address).await?;
+    running.stop.cancel();
+    let (mut stream, _) = soon(listener.accept()).await??;
+    assert!(framed(&mut stream).await?.ends_with("] one"));
+    assert!(framed(&mut stream).await?.ends_with("] two"));
     soon(running.task).await??;
     Ok(())
 }

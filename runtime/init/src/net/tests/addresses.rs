@@ -23,6 +23,7 @@ fn an_address_that_another_machine_has_is_given_back() -> Outcome {
         async |mut world| {
             world.pair(0, Some(SERVER)).await?;
             let persistent = world.directory.path().join("persistent");
+            std::fs::create_dir(&persistent)?;
             world.persistent.send_replace(Some(persistent.clone()));
             world.udhcpd(60, 10, "option router 10.9.0.1")?;
             let _task = world.run(Network::default());

@@ -425,6 +425,7 @@ fn a_saved_lease_is_asked_for_first() -> Outcome {
         async |mut world| {
             world.pair(0, Some(SERVER)).await?;
             let persistent = world.directory.path().join("persistent");
+            std::fs::create_dir(&persistent)?;
             world.persistent.send_replace(Some(persistent.clone()));
             world.dnsmasq(&[])?;
             let task = world.run(Network::default());
