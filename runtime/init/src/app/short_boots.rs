@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn neither_a_link_nor_a_file_without_end_is_followed() -> io::Result<()> {
+    async fn no_link_on_a_disk_is_followed() -> io::Result<()> {
         let (directory, other) = (tempfile::tempdir()?, tempfile::tempdir()?);
         let persistent = || Some(directory.path().to_owned());
         symlink(other.path(), directory.path().join(".tinyboot"))?;

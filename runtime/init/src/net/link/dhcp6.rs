@@ -67,17 +67,13 @@ impl Link {
             self.perform_dhcp6(actions).await;
         }
         let wanted = self.info.carrier && self.fixed.is_none();
-        let up = wanted && self.info.ipv6.local.is_some();
-        let actions = self.dhcp6.client.link(self.now(), up, self.info.ipv6.ask);
-        self.perform_dhcp6(actions).await;
+        self.tell_dhcp6(wanted && self.info.ipv6.local.is_some())
+            .await;
     }
 
-    /// The carrier went, whether or not it is there again.
-    pub(super) async fn dhcp6_carrier_went(&mut self) {
-        let actions = self
-            .dhcp6
-            .client
-            .link(self.now(), false, self.info.ipv6.ask);
+    /// Tells the client whether the link can be used, and what its routers want.
+    pub(super) async fn tell_dhcp6(&mut self, up: bool) {
+        let actions = self.dhcp6.client.link(self.now(), up, self.info.ipv6.ask);
         self.perform_dhcp6(actions).await;
     }
 

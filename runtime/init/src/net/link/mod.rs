@@ -224,7 +224,7 @@ impl Link {
     /// Does all that a carrier that goes and comes back would do, since what was obtained may hold no longer.
     async fn verify(&mut self) {
         self.carrier_went();
-        self.dhcp6_carrier_went().await;
+        self.tell_dhcp6(false).await;
         self.carrier_came().await;
     }
 
