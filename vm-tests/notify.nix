@@ -28,7 +28,13 @@ mkTest {
   script = ''
     import json
 
-    machine = Guest("watched", WATCHED)
+    agent = os.path.abspath(f"agent-{free_port()}")
+    port = [
+        "-device virtio-serial-pci,id=agent",
+        f"-chardev socket,id=agent,path={agent},server=on,wait=off",
+        "-device virtserialport,bus=agent.0,chardev=agent,name=org.qemu.guest_agent.0",
+    ]
+    machine = Guest("watched", WATCHED, disks=[btrfs("disk", "tinyboot")], arguments=port)
     late = Guest("late", LATE, control=False)
 
 
@@ -57,6 +63,28 @@ mkTest {
         machine.until("its words", lambda: app()["status"] == "working")
         end = uptime() + 12
         machine.until("two intervals and more", lambda: uptime() > end)
+        t.assertEqual(app()["starts"], 1)
+
+    with subtest("a host that freezes the disk for a snapshot does not have the program killed"):
+        with socket.socket(socket.AF_UNIX) as host, host.makefile("rb") as answers:
+            host.settimeout(SOON)
+            host.connect(agent)
+
+            def ask(command: str) -> typing.Any:
+                host.sendall(json.dumps({"execute": command}).encode())
+                return json.loads(answers.readline())["return"]
+
+            t.assertEqual(ask("guest-fsfreeze-freeze"), 1)
+            # As one that sleeps in a write.
+            machine.ask("starve")
+            end = uptime() + 12
+            machine.until("two intervals and more", lambda: uptime() > end)
+            t.assertEqual(ask("guest-fsfreeze-status"), "frozen")
+            machine.ask("feed")
+            t.assertEqual(ask("guest-fsfreeze-thaw"), 1)
+        end = uptime() + 12
+        machine.until("two intervals and more", lambda: uptime() > end)
+        t.assertFalse(machine.said(r"tinyboot: app: it did not say"))
         t.assertEqual(app()["starts"], 1)
 
     with subtest("a program that says nothing more is aborted and started again"):

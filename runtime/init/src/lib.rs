@@ -143,6 +143,7 @@ async fn live(
     let publisher = board.clone();
     let publisher_stop = stop.clone();
     let (asking, mut requests) = mpsc::unbounded_channel();
+    let (freezing, frozen) = watch::channel(false);
     power::start(&uevents, asking.clone());
     let mut tasks = vec![
         tokio::spawn(async move {
@@ -165,6 +166,7 @@ async fn live(
             uevents: uevents.subscribe(),
             requests: asking,
             persistent,
+            frozen: freezing,
             clock: settings.clock.clone(),
         };
         tasks.push(tokio::spawn(agent::run(surroundings, stop.clone())));
@@ -174,6 +176,7 @@ async fn live(
         board,
         drivers,
         persistent: persistent_path,
+        frozen,
     };
     let ending = app::supervise(&settings, surroundings, &mut requests).await;
     shutdown::run(ending, &mut requests, || stop.cancel(), tasks).await

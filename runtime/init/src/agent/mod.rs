@@ -46,6 +46,8 @@ pub struct Surroundings {
     pub requests: mpsc::UnboundedSender<power::Request>,
     /// Where `/persistent` is as long as it can be written: nowhere while it is frozen, so that init does not wait for it.
     pub persistent: watch::Sender<Option<PathBuf>>,
+    /// Whether writers to it wait, so that nothing is expected of the app.
+    pub frozen: watch::Sender<bool>,
     /// The clock's settings.
     pub clock: settings::Clock,
 }
@@ -58,6 +60,7 @@ pub async fn run(surroundings: Surroundings, stop: CancellationToken) {
         mut uevents,
         requests,
         persistent,
+        frozen,
         clock,
     } = surroundings;
     let mut status = board.subscribe();
@@ -67,6 +70,7 @@ pub async fn run(surroundings: Surroundings, stop: CancellationToken) {
         persistent,
         clock,
         file_system: || Mounted::at(PERSISTENT.into()),
+        held: frozen,
         frozen: None,
     };
     let mut reader = Reader::default();
@@ -158,6 +162,8 @@ struct Agent<F> {
     persistent: watch::Sender<Option<PathBuf>>,
     clock: settings::Clock,
     file_system: F,
+    /// Whether writers wait.
+    held: watch::Sender<bool>,
     frozen: Option<Frozen>,
 }
 
@@ -256,6 +262,7 @@ impl<S: FileSystem, F: Fn() -> S> Agent<F> {
         let failed =
             |error: io::Error| Fault::Failed(format!("{PERSISTENT} cannot be frozen: {error}."));
         self.persistent.send_replace(None);
+        self.held.send_replace(true);
         let begun = Freeze::begin((self.file_system)(), LONGEST_FREEZE).map_err(failed);
         let mut status = self.board.subscribe();
         let result = match begun {
@@ -332,8 +339,9 @@ impl<S: FileSystem, F: Fn() -> S> Agent<F> {
         }
     }
 
-    /// Lets init write again, if there is still a place to write to.
+    /// Lets init write again, if there is still a place to write to, and the app's deadlines count.
     fn restore(&self) {
+        self.held.send_replace(false);
         let mount = self.board.snapshot().storage.persistent;
         let path = mount
             .filter(|mount| !mount.read_only)

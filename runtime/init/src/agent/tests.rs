@@ -67,6 +67,7 @@ fn host(read_only: bool, refuses: bool) -> Host {
                 servers: Vec::new(),
             },
             file_system: Box::new(move || its.clone()),
+            held: watch::Sender::new(false),
             frozen: None,
         },
         requests,
@@ -102,8 +103,11 @@ impl Host {
         self.ask(command, json!({})).await
     }
 
-    fn init_may_write(&self) -> bool {
-        self.agent.persistent.borrow().is_some()
+    /// Whether writers do not wait: init may write, and the app's deadlines count.
+    fn writers_go_on(&self) -> bool {
+        let may_write = self.agent.persistent.borrow().is_some();
+        assert_ne!(may_write, *self.agent.held.borrow());
+        may_write
     }
 }
 
@@ -175,7 +179,7 @@ async fn while_it_is_frozen_init_does_not_write() {
         Ok("thawed".into())
     );
     assert_eq!(host.simply("guest-fsfreeze-freeze").await, Ok(1.into()));
-    assert!(!host.init_may_write());
+    assert!(!host.writers_go_on());
     assert_eq!(
         host.simply("guest-fsfreeze-status").await,
         Ok("frozen".into())
@@ -186,7 +190,7 @@ async fn while_it_is_frozen_init_does_not_write() {
     );
     assert_eq!(host.file_system.calls(), ["freeze"]);
     assert_eq!(host.simply("guest-fsfreeze-thaw").await, Ok(1.into()));
-    assert!(host.init_may_write());
+    assert!(host.writers_go_on());
     assert_eq!(host.simply("guest-fsfreeze-thaw").await, Ok(0.into()));
     assert_eq!(host.file_system.calls(), ["freeze", "thaw"]);
 }
@@ -211,7 +215,7 @@ async fn what_cannot_be_frozen_stays_as_it_is() {
         host.simply("guest-fsfreeze-freeze").await,
         Err("/persistent cannot be frozen: unsupported.".into())
     );
-    assert!(host.init_may_write());
+    assert!(host.writers_go_on());
     assert_eq!(
         host.simply("guest-fsfreeze-status").await,
         Ok("thawed".into())
@@ -242,5 +246,6 @@ async fn a_disk_that_is_gone_meanwhile_is_not_written_to() {
         .board
         .update(|status| status.storage.persistent = None);
     assert_eq!(host.simply("guest-fsfreeze-thaw").await, Ok(1.into()));
-    assert!(!host.init_may_write());
+    assert!(host.agent.persistent.borrow().is_none());
+    assert!(!*host.agent.held.borrow(), "the app's deadlines count");
 }

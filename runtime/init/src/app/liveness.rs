@@ -47,6 +47,15 @@ impl Deadline {
     fn length(&self) -> Duration {
         self.at.saturating_duration_since(self.begin)
     }
+
+    /// The same deadline, from `now` on.
+    fn again(self, now: Instant) -> Self {
+        Self {
+            begin: now,
+            latest: later(now, self.latest.saturating_duration_since(self.begin)),
+            at: later(now, self.length()),
+        }
+    }
 }
 
 /// No sum of what others send overflows; a month is as good as for ever.
@@ -122,6 +131,8 @@ pub struct Liveness {
     alive_by: Option<Instant>,
     /// When `WATCHDOG=trigger` came.
     triggered: Option<Instant>,
+    /// A host froze `/persistent`: the app may sleep in a write by no fault of its own.
+    held: bool,
     state: State,
 }
 
@@ -139,6 +150,7 @@ impl Liveness {
             watchdog,
             alive_by: None,
             triggered: None,
+            held: false,
             state: ready.map_or(State::Running, |limit| {
                 State::Starting(Deadline::new(now, limit))
             }),
@@ -187,8 +199,34 @@ impl Liveness {
         self.alive_by = self.watchdog.map(|time| later(now, time));
     }
 
+    /// No deadline counts from now on: nothing may happen to an app that a frozen disk holds, and no shutdown may thaw it.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Deadlines count again, each from its beginning: the app could do nothing meanwhile.
+    pub fn resume(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.held) {
+            return;
+        }
+        match &mut self.state {
+            State::Starting(deadline) | State::Stopping(deadline) => {
+                *deadline = deadline.again(now);
+            }
+            State::Failed(at) => *at = later(now, self.grace),
+            State::Killed(at) => *at = later(now, GONE),
+            State::Running | State::GivenUp => {}
+        }
+        if self.alive_by.is_some() {
+            self.fed(now);
+        }
+    }
+
     /// When [`Liveness::due`] has to be asked; a time that has passed means at once.
     pub fn deadline(&self) -> Option<Instant> {
+        if self.held {
+            return None;
+        }
         let own = match self.state {
             State::Starting(deadline) | State::Stopping(deadline) => Some(deadline.at),
             State::Failed(at) | State::Killed(at) => Some(at),
@@ -202,6 +240,9 @@ impl Liveness {
 
     /// What is to be done at `now`, if anything.
     pub fn due(&mut self, now: Instant) -> Option<Step> {
+        if self.held {
+            return None;
+        }
         let failure = match self.state {
             State::Failed(at) if at <= now => {
                 self.state = State::Killed(now + GONE);
@@ -327,6 +368,54 @@ mod tests {
             steps(liveness, now).first(),
             Some(&(12, Step::Fail(failure)))
         );
+    }
+
+    /// Each state that has a deadline, with the seconds that it has from the moment when the deadline begins.
+    fn each(now: Instant) -> Vec<(Liveness, u64, Step)> {
+        let starting = Liveness::new(now, Some(seconds(30)), Some(seconds(2)), GRACE);
+        let watched = Liveness::new(now, None, Some(seconds(2)), GRACE);
+        let mut stopping = watched.clone();
+        stopping.hear(now, &Notice::Stopping);
+        let mut failed = Liveness::new(now - seconds(2), None, Some(seconds(2)), GRACE);
+        failed.due(now);
+        let mut killed = Liveness::new(now - seconds(2), None, Some(seconds(2)), Duration::ZERO);
+        killed.due(now);
+        killed.due(now);
+        let mut triggered = Liveness::new(now, None, None, GRACE);
+        triggered.hear(now, &Notice::WatchdogTrigger);
+        vec![
+            (starting, 30, Step::Fail(Failure::NotReady(seconds(30)))),
+            (watched, 2, Step::Fail(Failure::Silent(seconds(2)))),
+            (stopping, 10, Step::Fail(Failure::Lingers(GRACE))),
+            (failed, 10, Step::Kill),
+            (killed, 10, Step::GiveUp),
+            (triggered, 0, Step::Fail(Failure::Triggered)),
+        ]
+    }
+
+    #[test]
+    fn no_deadline_passes_while_the_disk_is_frozen_and_each_begins_anew() {
+        let now = Instant::now();
+        for (mut liveness, time, step) in each(now) {
+            liveness.hold();
+            assert_eq!(liveness.deadline(), None, "{step:?}");
+            assert_eq!(liveness.due(now + seconds(60)), None, "{step:?}");
+            let thawed = now + seconds(60);
+            liveness.resume(thawed);
+            liveness.resume(thawed + seconds(1));
+            assert_eq!(steps(liveness, thawed).first(), Some(&(time, step)));
+        }
+    }
+
+    #[test]
+    fn an_app_may_say_what_it_likes_while_the_disk_is_frozen() {
+        let now = Instant::now();
+        let mut liveness = Liveness::new(now, Some(seconds(30)), Some(seconds(2)), GRACE);
+        liveness.hold();
+        liveness.hear(now + seconds(40), &Notice::Ready);
+        assert_eq!(liveness.deadline(), None);
+        liveness.resume(now + seconds(60));
+        assert_eq!(liveness.deadline(), Some(now + seconds(62)));
     }
 
     fn notice() -> impl Strategy<Value = Notice> {

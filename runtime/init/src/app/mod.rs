@@ -52,6 +52,8 @@ pub struct Surroundings {
     pub drivers: watch::Receiver<Progress>,
     /// Where `/persistent` is as long as it can be written.
     pub persistent: watch::Receiver<Option<PathBuf>>,
+    /// Whether a host froze `/persistent`.
+    pub frozen: watch::Receiver<bool>,
 }
 
 /// Runs the app until the machine is to stop, and stops it then. `requests` may still be asked afterwards: the last one
@@ -65,6 +67,7 @@ pub async fn supervise(
         board,
         drivers,
         persistent,
+        frozen,
     } = surroundings;
     let exits = process::reap().unwrap_or_else(|error| {
         log::error!("app: the ends of processes go unnoticed: {error}");
@@ -74,6 +77,7 @@ pub async fn supervise(
         settings,
         board: board.clone(),
         persistent,
+        frozen,
         requests,
         exits,
         listener: None,
@@ -124,6 +128,7 @@ struct Supervisor<'a> {
     settings: &'a Settings,
     board: Board,
     persistent: watch::Receiver<Option<PathBuf>>,
+    frozen: watch::Receiver<bool>,
     requests: &'a mut mpsc::UnboundedReceiver<Request>,
     exits: mpsc::UnboundedReceiver<(Pid, Exit)>,
     listener: Option<Listener>,
@@ -140,6 +145,8 @@ enum Event {
     Exit(Pid, Exit),
     Notices(Vec<Notice>),
     Request(Request),
+    /// A host froze `/persistent`, or it was thawed.
+    Frozen,
     Time,
 }
 
@@ -153,8 +160,25 @@ impl Supervisor<'_> {
                 let counts = self.family.is_some_and(|family| family.has(sender));
                 Event::Notices(if counts { notices } else { Vec::new() })
             }
+            // Nobody freezes anything without an agent.
+            Ok(()) = self.frozen.changed() => {
+                self.hold();
+                Event::Frozen
+            }
             () = sleep_until(time.unwrap_or_else(Instant::now)), if time.is_some() => Event::Time,
             else => std::future::pending().await,
+        }
+    }
+
+    /// Stops or resumes the app's deadlines.
+    fn hold(&mut self) {
+        let frozen = *self.frozen.borrow_and_update();
+        if let Some(liveness) = &mut self.liveness {
+            if frozen {
+                liveness.hold();
+            } else {
+                liveness.resume(Instant::now());
+            }
         }
     }
 
@@ -167,7 +191,7 @@ impl Supervisor<'_> {
                 event = self.event(None) => match event {
                     Event::Request(request) => self.asked(&request),
                     Event::Notices(notices) => self.noticed(notices),
-                    Event::Exit(..) | Event::Time => {}
+                    Event::Exit(..) | Event::Frozen | Event::Time => {}
                 },
             }
         }
@@ -206,6 +230,7 @@ impl Supervisor<'_> {
             status.app.status = None;
         });
         self.liveness = Some(self.liveness());
+        self.hold();
         self.failure = None;
         let mut good = Some(begin + GOOD_RUN);
         loop {
@@ -229,7 +254,7 @@ impl Supervisor<'_> {
                     };
                     return (ran, reason);
                 }
-                Event::Exit(..) => {}
+                Event::Exit(..) | Event::Frozen => {}
                 Event::Notices(notices) => self.noticed(notices),
                 Event::Request(request) => self.asked(&request),
                 Event::Time if stop.is_some() => return (begin.elapsed(), String::new()),
@@ -471,7 +496,7 @@ impl Supervisor<'_> {
             match self.event(Some(deadline)).await {
                 Event::Request(request) => self.asked(&request),
                 Event::Notices(notices) => self.noticed(notices),
-                Event::Exit(..) => {}
+                Event::Exit(..) | Event::Frozen => {}
                 Event::Time => break,
             }
         }
