@@ -453,34 +453,7 @@ let
     };
     maintainers = { };
     systems.elaborate = _: throw "systems.elaborate is not implemented.";
-    generators = {
-      toPretty =
-        {
-          multiline ? true,
-          ...
-        }:
-        v:
-        if isString v then
-          toJSON v
-        else if isList v then
-          "[ ${concatMapStrings (x: generators.toPretty { multiline = false; } x + " ") v}]"
-        else if isDerivation v then
-          "<derivation ${v.name}>"
-        else if isFunction v then
-          "<function>"
-        else if isAttrs v then
-          "{ ${
-            concatMapStrings (n: "${n} = ${generators.toPretty { multiline = false; } v.${n}}; ") (attrNames v)
-          }}"
-        else if v == null then
-          "null"
-        else if builtins.isPath v then
-          toString v
-        else
-          toJSON v;
-      toKeyValue = _: set: concatLines (mapAttrsToList (n: v: "${n}=${toString v}") set);
-      toJSON = _: builtins.toJSON;
-    };
+    generators = import ./generators.nix { inherit lib; };
   };
 in
 lib
