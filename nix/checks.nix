@@ -3,6 +3,9 @@
   lib,
   runCommand,
   nixfmt,
+  shellcheck-minimal,
+  image,
+  signImage,
   runtime,
   reproducible,
   vmTests,
@@ -45,6 +48,28 @@ templates
       echo "The page docs/options.md is not what nix/options.nix makes: nix build .#options, and copy the result there." >&2
       exit 1
     fi
+    touch $out
+  '';
+
+  # Building the programs checks their text; only users run them otherwise.
+  programs = runCommand "programs" { } ''
+    ${lib.getExe image.vm} --help
+    ${lib.getExe signImage} --help
+    touch $out
+  '';
+
+  # The scripts that are files. Those of the stand-in's builder split words and take the environment's variables on purpose.
+  shell = runCommand "shell" { nativeBuildInputs = [ shellcheck-minimal ]; } ''
+    # The parts of the stand-in's command share their variables.
+    find ${
+      lib.sourceByRegex ../. [
+        "\\.ci(/run)?"
+        "nix"
+        "nix/bios(/.*\\.sh)?"
+        "nix/debian(/nix|/[a-z]*\\.sh)?"
+        "runtime(/fuzz(/run)?)?"
+      ]
+    } -type f -exec shellcheck --shell=bash --severity=warning --exclude=SC2034,SC2154 {} +
     touch $out
   '';
 

@@ -3,6 +3,8 @@
 {
   writeShellApplication,
   coreutils,
+  gnugrep,
+  gnused,
   mtools,
   openssl,
   sbsigntool,
@@ -12,6 +14,8 @@ writeShellApplication {
   name = "sign-image";
   runtimeInputs = [
     coreutils
+    gnugrep
+    gnused
     mtools
     openssl
     sbsigntool
@@ -33,7 +37,7 @@ writeShellApplication {
     }
     fail() { echo "sign-image: $1" >&2; exit 2; }
 
-    key= certificate= images=()
+    key="" certificate="" images=()
     while [ $# -gt 0 ]; do
       case "$1" in
         --help) usage; exit 0 ;;

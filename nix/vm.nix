@@ -108,7 +108,7 @@ writeShellApplication {
       if [ "$firmware" != bios ]; then
         install -m 0600 ${OVMF.variables} "$state/variables.fd"
         arguments+=(
-          -drive if=pflash,format=raw,unit=0,readonly=on,file=${OVMF.firmware}
+          -drive "if=pflash,format=raw,unit=0,readonly=on,file=${OVMF.firmware}"
           -drive "if=pflash,format=raw,unit=1,file=$state/variables.fd"
         )
       fi

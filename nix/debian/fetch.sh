@@ -136,7 +136,7 @@ bootstrap_tree() {
 
 # fetch_crates DIRECTORY…: the crates of every lock file below these.
 fetch_crates() {
-  local lock cargo= path file work lines line
+  local lock cargo="" path file work lines line
   while read -r lock; do
     local -A invalid=()
     local missing=()

@@ -251,13 +251,14 @@ let
       };
     writeShellScript = name: text: writeScript name "#!${runtimeShell}\n${text}";
     writeShellScriptBin = name: text: writeScriptBin name "#!${runtimeShell}\n${text}";
+    # Without `...`: an argument that is not known here would be one that changes nothing.
     writeShellApplication =
       {
         name,
         text,
         runtimeInputs ? [ ],
+        excludeShellChecks ? [ ],
         meta ? { },
-        ...
       }:
       writeTextFile {
         inherit name;
@@ -269,12 +270,29 @@ let
         // meta;
         text = ''
           #!${runtimeShell}
-          set -o errexit -o nounset -o pipefail
+          set -o errexit
+          set -o nounset
+          set -o pipefail
+
+        ''
+        + lib.optionalString (runtimeInputs != [ ]) ''
           export PATH="${lib.makeBinPath runtimeInputs}:$PATH"
+
+        ''
+        + ''
           ${text}
         '';
-        checkPhase = ''bash -n "$target"'';
+        derivationArgs.nativeBuildInputs = [ packages.shellcheck ];
+        checkPhase = ''
+          bash -n "$target"
+          shellcheck ${
+            lib.optionalString (
+              excludeShellChecks != [ ]
+            ) "--exclude=${lib.concatStringsSep "," excludeShellChecks}"
+          } "$target"
+        '';
       };
+    shellcheck-minimal = packages.shellcheck;
     linkFarm =
       name: entries:
       runCommand name { } (
