@@ -29,8 +29,7 @@ pub struct Packets {
 }
 
 impl Packets {
-    /// Opens the socket on the link with this index. The kernel's filter lets through nothing but UDP to the client's
-    /// port, so that other traffic does not wake anybody.
+    /// Opens the socket on the link with this index. It hears nothing before [`Packets::expect`] says what is awaited.
     ///
     /// # Errors
     ///
@@ -39,7 +38,7 @@ impl Packets {
         // Protocol 0: nothing arrives before the filter is in place and `bind` names the protocol.
         let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0)))?;
         socket.set_nonblocking(true)?;
-        socket.attach_filter(&to_client_port())?;
+        socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])?;
         let on: libc::c_int = 1;
         // SAFETY: the descriptor is open, and the value is an int of the length that is said.
         let result = unsafe {
@@ -58,6 +57,17 @@ impl Packets {
         // SAFETY: the socket owns its descriptor, which stays open and the same one for as long as it is registered.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?;
         Ok(Self { socket, link })
+    }
+
+    /// Has the kernel let through the replies to this message of ours and nothing else. A server that broadcasts its replies
+    /// to hundreds of machines that boot together must not fill the socket's buffer, in which a hundred of them have room.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: it has no memory for the filter. A message that is shorter than one can be is `InvalidInput`.
+    pub fn expect(&self, message: &[u8]) -> io::Result<()> {
+        let filter = reply_to(message).ok_or(io::ErrorKind::InvalidInput)?;
+        self.socket.get_ref().attach_filter(&filter)
     }
 
     /// Sends a DHCP message to all on the link.
@@ -152,26 +162,45 @@ pub fn address(link: u32, protocol: u16) -> io::Result<SockAddr> {
     Ok(address)
 }
 
-/// Classic BPF (the kernel's Documentation/networking/filter.rst): the first or only fragment of UDP to port 68.
-fn to_client_port() -> [SockFilter; 9] {
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
+/// Classic BPF (the kernel's Documentation/networking/filter.rst): unfragmented UDP to port 68, in it a BOOTREPLY with the
+/// transaction id and the hardware address of the message. A load beyond the packet's end lets nothing through.
+fn reply_to(message: &[u8]) -> Option<[SockFilter; 17]> {
     const BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
     const HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
     const HEADER_LENGTH: u16 = (libc::BPF_LDX | libc::BPF_B | libc::BPF_MSH) as u16;
+    const BYTE_AFTER_HEADER: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_IND) as u16;
     const HALF_AFTER_HEADER: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_IND) as u16;
+    const WORD_AFTER_HEADER: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_IND) as u16;
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const IF_ANY: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    [
+    const BOOTREPLY: u32 = 2;
+    let xid = u32::from_be_bytes(*message.get(4..)?.first_chunk()?);
+    let [a, b, c, d, e, f] = *message.get(28..)?.first_chunk()?;
+    let mac = (
+        u32::from_be_bytes([a, b, c, d]),
+        u32::from(u16::from_be_bytes([e, f])),
+    );
+    Some([
         SockFilter::new(BYTE, 0, 0, 9),
-        SockFilter::new(IF_EQUAL, 0, 6, libc::IPPROTO_UDP as u32),
+        SockFilter::new(IF_EQUAL, 0, 14, libc::IPPROTO_UDP as u32),
         SockFilter::new(HALF, 0, 0, 6),
-        SockFilter::new(IF_ANY, 4, 0, 0x1fff),
+        SockFilter::new(IF_ANY, 12, 0, 0x3fff),
         SockFilter::new(HEADER_LENGTH, 0, 0, 0),
         SockFilter::new(HALF_AFTER_HEADER, 0, 0, 2),
-        SockFilter::new(IF_EQUAL, 0, 1, frame::CLIENT_PORT.into()),
+        SockFilter::new(IF_EQUAL, 0, 9, frame::CLIENT_PORT.into()),
+        SockFilter::new(BYTE_AFTER_HEADER, 0, 0, 8),
+        SockFilter::new(IF_EQUAL, 0, 7, BOOTREPLY),
+        SockFilter::new(WORD_AFTER_HEADER, 0, 0, 8 + 4),
+        SockFilter::new(IF_EQUAL, 0, 5, xid),
+        SockFilter::new(WORD_AFTER_HEADER, 0, 0, 8 + 28),
+        SockFilter::new(IF_EQUAL, 0, 3, mac.0),
+        SockFilter::new(HALF_AFTER_HEADER, 0, 0, 8 + 32),
+        SockFilter::new(IF_EQUAL, 0, 1, mac.1),
         SockFilter::new(RETURN, 0, 0, u32::MAX),
         SockFilter::new(RETURN, 0, 0, 0),
-    ]
+    ])
 }
 
 /// A UDP socket of the client's port at one address: it sends what goes to a server by way of the ordinary routes.
@@ -193,12 +222,7 @@ impl Unicast {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
-        socket.attach_filter(&[SockFilter::new(
-            (libc::BPF_RET | libc::BPF_K) as u16,
-            0,
-            0,
-            0,
-        )])?;
+        socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])?;
         socket.bind_device_by_index_v4(NonZeroU32::new(link))?;
         socket.bind(&SocketAddrV4::new(source, frame::CLIENT_PORT).into())?;
         Ok(Self { socket, source })

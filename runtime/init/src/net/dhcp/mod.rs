@@ -18,6 +18,17 @@ pub mod testing {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
+    /// A server's message, of the kind with this number, that gives `address` in a /24 for an hour.
+    pub fn reply(kind: u8, xid: u32, mac: [u8; 6], address: Ipv4Addr, server: Ipv4Addr) -> Vec<u8> {
+        let options = [
+            (53, vec![kind]),
+            (54, server.octets().to_vec()),
+            (51, 3600_u32.to_be_bytes().to_vec()),
+            (1, vec![255, 255, 255, 0]),
+        ];
+        message::fake::reply(xid, mac, address, &options)
+    }
+
     /// A lease of an hour, a /24, without routes or names.
     pub fn lease(address: [u8; 4]) -> Lease {
         Lease {

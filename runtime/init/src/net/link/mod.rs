@@ -389,19 +389,20 @@ impl Link {
         }
     }
 
-    /// Opens the packet socket if it is not open.
-    fn listen(&mut self) -> std::io::Result<&Packets> {
+    /// Has the packet socket, which is opened if it is not, hear the replies to a message.
+    fn listen(&mut self, message: &[u8]) -> std::io::Result<&Packets> {
         let packets = match self.packets.take() {
             Some(packets) => packets,
             None => Packets::open(self.info.index)?,
         };
+        packets.expect(message)?;
         Ok(self.packets.insert(packets))
     }
 
     /// A message that is not sent is one that is lost: the client sends it again.
     fn broadcast(&mut self, source: Ipv4Addr, message: &[u8]) {
         let sent = self
-            .listen()
+            .listen(message)
             .and_then(|packets| packets.broadcast(source, message));
         if let Err(error) = sent {
             log::warn!(
@@ -416,7 +417,7 @@ impl Link {
             Some(socket) => Ok(socket),
             None => Unicast::open(self.info.index, source),
         };
-        let sent = self.listen().map(drop).and_then(|()| {
+        let sent = self.listen(message).map(drop).and_then(|()| {
             let socket = self.unicast.insert(socket?);
             socket.send(server, message)
         });

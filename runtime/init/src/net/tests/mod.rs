@@ -2,6 +2,7 @@
 
 mod addresses;
 mod dhcp6;
+mod flood;
 mod many;
 mod servers;
 pub mod world;

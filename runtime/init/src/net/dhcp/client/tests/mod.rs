@@ -5,6 +5,7 @@ mod keeping;
 mod obtaining;
 mod properties;
 mod servers;
+mod storm;
 
 use super::*;
 use crate::net::dhcp::message::fake;
