@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::helper;
+
 /// Below `/proc/sys`, with the value (Documentation/admin-guide/sysctl/{kernel,fs}.rst).
 const SWITCHES: &[(&str, &str)] = &[
     // Addresses of the kernel are shown to nobody, root included.
@@ -16,6 +18,12 @@ const SWITCHES: &[(&str, &str)] = &[
     ("fs/protected_regular", "1"),
     // Line disciplines are a part of the kernel that is old and that nobody here asks for.
     ("dev/tty/ldisc_autoload", "0"),
+    // The programs that the kernel starts itself are init ([`helper`](crate::helper)) or none. The configuration says so
+    // too; here it is for kernels without CONFIG_STATIC_USERMODEHELPER. A line of no length is an empty setting.
+    ("kernel/modprobe", "\n"),
+    ("kernel/core_pattern", "\n"),
+    ("kernel/hotplug", "\n"),
+    ("kernel/poweroff_cmd", "/init poweroff"),
 ];
 
 /// Once it is 1 no module can be loaded until the next boot, by anybody.
@@ -26,11 +34,12 @@ pub fn set() {
     for (name, value) in SWITCHES {
         match fs::write(Path::new("/proc/sys").join(name), value) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                log::error!("hardening: {name} cannot be set to {value}: {error}");
+                log::error!("hardening: {name} cannot be set to {value:?}: {error}");
             }
             _ => {}
         }
     }
+    helper::limit();
 }
 
 /// Has the kernel refuse every further module, for good.

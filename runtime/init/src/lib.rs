@@ -26,6 +26,7 @@ mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod hardening;
+mod helper;
 mod machine;
 mod mounts;
 mod net;
@@ -38,7 +39,7 @@ mod storage;
 mod uevent;
 
 use std::convert::Infallible;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -49,17 +50,10 @@ use tinyboot::status::{Action, Status};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// What `/init` does: the boot as PID 1, and as another process what the kernel asks modprobe for.
+/// Boots the machine as PID 1; as another process it is the kernel's [`helper`].
 pub fn main() -> ExitCode {
     if std::process::id() != 1 {
-        if let Some(code) = drivers::as_helper(std::env::args().skip(1)) {
-            return code;
-        }
-        let _ = writeln!(
-            io::stderr(),
-            "tinyboot-init is PID 1 of a tinyboot image and does nothing as another process."
-        );
-        return ExitCode::FAILURE;
+        return helper::run(std::env::args());
     }
     std::panic::set_hook(Box::new(shutdown::panicked));
     let Err(error) = boot();

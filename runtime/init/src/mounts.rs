@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use nix::mount::MsFlags;
@@ -117,8 +118,15 @@ const FILES: &[(&str, &str)] = &[
     ("/etc/nsswitch.conf", "hosts: files dns\n"),
 ];
 
-/// The root directory has neither devices nor programs that give rights away, and is to be no place for them.
+/// The root directory has neither devices nor programs that give rights away, and is to be no place for them. It is the
+/// kernel's own file system, which anybody may write to (mode 1777); here it is root's, as elsewhere.
 fn harden_root() {
+    let root = Path::new("/");
+    report(
+        "/",
+        fs::set_permissions(root, fs::Permissions::from_mode(0o755)),
+    );
+    report("/", std::os::unix::fs::chown(root, Some(0), Some(0)));
     let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     if let Err(error) = nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>) {
         log::error!("mounts: / is not nosuid and nodev: {error}");
@@ -159,7 +167,7 @@ pub fn pseudo() {
 
 fn report(path: &str, result: io::Result<()>) {
     if let Err(error) = result {
-        log::error!("mounts: {path} cannot be made: {error}");
+        log::error!("mounts: {path} cannot be set up: {error}");
     }
 }
 

@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -20,12 +19,13 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::hardening;
 use crate::settings;
 use crate::uevent::{Event, Subscription};
+use crate::{hardening, helper};
 use tables::Tables;
 
-/// Which program the kernel calls when it wants a module, and where that is set. It is init again: see [`as_helper`].
+/// The program that the kernel calls when it wants a module, and the place where that is set. It is init again: see
+/// [`helper`].
 const HELPER: &str = "/init";
 const HELPER_SETTING: &str = "/proc/sys/kernel/modprobe";
 
@@ -60,7 +60,10 @@ pub async fn seal(settings: &settings::Drivers, mut progress: watch::Receiver<Pr
         // An error would be the end of the loading, which leaves nothing to wait for either.
         let _ = progress.wait_for(|progress| progress.is_idle()).await;
         match hardening::refuse_modules() {
-            Ok(()) => SEALED.store(true, Ordering::Relaxed),
+            Ok(()) => {
+                SEALED.store(true, Ordering::Relaxed);
+                helper::limit_to_nothing();
+            }
             Err(error) => {
                 log::error!("drivers: the loading of modules cannot be switched off: {error}");
             }
@@ -152,18 +155,16 @@ fn tables() -> (PathBuf, Tables) {
     (directory, tables)
 }
 
-/// Does what the kernel asks modprobe(8) for, with the arguments that it gives (`__request_module` in
-/// `kernel/module/kmod.c`): loads the module of that name or alias, a file system for instance. `None` when these are
-/// other arguments.
-pub fn as_helper(mut arguments: impl Iterator<Item = String>) -> Option<ExitCode> {
-    if arguments.next()? != "-q" || arguments.next()? != "--" {
-        return None;
-    }
-    let name = arguments.next()?;
+/// Loads the module of that name or alias, a file system for instance, as modprobe(8) does.
+///
+/// # Errors
+///
+/// The kernel's answer to the last module of those that belong to the name; `ENOENT` when none does.
+pub fn load(name: &str) -> Result<(), Errno> {
     let (directory, tables) = tables();
     let mut result = Err(Errno::ENOENT);
     for file in tables
-        .drivers(&name)
+        .drivers(name)
         .into_iter()
         .flat_map(|driver| tables.order(driver))
     {
@@ -172,11 +173,7 @@ pub fn as_helper(mut arguments: impl Iterator<Item = String>) -> Option<ExitCode
             other => other,
         };
     }
-    Some(if result.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    result
 }
 
 struct Loader {

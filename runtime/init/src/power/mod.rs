@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::helper;
 use crate::uevent::Hub;
 
 /// One press is reported by ACPI and by the input layer at almost the same time; a person needs longer for two.
@@ -45,6 +46,14 @@ pub fn start(uevents: &Hub, requests: mpsc::UnboundedSender<Request>) {
         },
         requests.clone(),
     );
+    for (number, action) in [
+        (helper::POWER_OFF, Action::PowerOff),
+        (helper::REBOOT, Action::Reboot),
+    ] {
+        let reason = "the kernel: temperature or hypervisor";
+        let request = Request { action, reason };
+        forward(SignalKind::from_raw(number), request, requests.clone());
+    }
     // Without this the kernel reboots at once at Ctrl-Alt-Del; now it sends SIGINT to PID 1.
     if let Err(error) = set_cad_enabled(false) {
         log::error!(
