@@ -140,8 +140,11 @@ impl Link {
                 }
             }
         }
-        if !self.dhcp6.client.listens() {
-            self.dhcp6.socket = None;
+        let client = &self.dhcp6.client;
+        if !client.listens() {
+            self.dhcp6
+                .socket
+                .take_if(|socket| !client.wanted() || socket.rest().is_err());
         }
     }
 

@@ -188,6 +188,11 @@ impl Client {
         self.xid
     }
 
+    /// True while a router wants the link to ask servers, now and again or at this moment.
+    pub fn wanted(&self) -> bool {
+        self.up && self.ask != Ask::Nothing
+    }
+
     /// True while a reply is expected.
     pub fn listens(&self) -> bool {
         self.up && !matches!(self.state, State::Idle | State::Bound | State::Informed)

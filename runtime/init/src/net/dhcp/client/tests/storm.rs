@@ -108,7 +108,7 @@ fn boot(seed: u64, filter: fn(&Client, &[u8]) -> bool) -> (Vec<usize>, usize) {
                         }
                     }
                     Action::Acquired(_) => machine.bound = Some(millisecond),
-                    other => panic!("{other:?}"),
+                    _ => {}
                 }
             }
         }
