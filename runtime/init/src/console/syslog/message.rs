@@ -8,6 +8,8 @@ use crate::clock::Date;
 
 /// What receivers should take (RFC 5426, section 3.2); what is longer is cut.
 const LONGEST: usize = 2048;
+/// The end of what was cut.
+const CUT: &str = "...";
 /// That of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
 /// `user-level` and `daemon`; the kernel's own is 0.
@@ -50,10 +52,13 @@ pub fn format(record: &Record, origin: &Origin, time: Duration, synchronized: bo
         u8::from(synchronized)
     );
     message.push_str(&record.text);
-    let end = (0..=LONGEST.min(message.len()))
-        .rev()
-        .find(|end| message.is_char_boundary(*end));
-    message.truncate(end.unwrap_or(0));
+    if message.len() > LONGEST {
+        let end = (0..=LONGEST - CUT.len())
+            .rev()
+            .find(|end| message.is_char_boundary(*end));
+        message.truncate(end.unwrap_or(0));
+        message.push_str(CUT);
+    }
     message.into_bytes()
 }
 
@@ -135,6 +140,15 @@ mod tests {
             String::from_utf8_lossy(&message),
             "<14>1 - - - - - [timeQuality tzKnown=\"1\" isSynced=\"0\"] x"
         );
+    }
+
+    #[test]
+    fn a_message_that_was_cut_says_so() {
+        let long = text(&record(Source::App, 6, &"ü".repeat(1500)));
+        assert!(long.len() > LONGEST - 2 && long.len() <= LONGEST);
+        assert!(long.ends_with("ü..."), "{long}");
+        let fits = text(&record(Source::App, 6, &"x".repeat(1000)));
+        assert!(fits.ends_with("xx"), "{fits}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, lookup_host};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{REMOTE, Record, Source, since_boot};
@@ -31,6 +31,10 @@ const COST: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A datagram into the void is sent without an error, so that a server's name is looked up again after this time.
+const FRESH: Duration = Duration::from_secs(60);
+/// How much of what a server says is read, to notice when it ends the stream. Its stream stands still at more.
+const IGNORED: usize = 4096;
 /// How long the last lines may take when the machine stops.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -103,7 +107,8 @@ impl Queue {
         }
     }
 
-    fn take(&self) -> Option<Record> {
+    /// The next line, if there is one.
+    pub(super) fn take(&self) -> Option<Record> {
         let mut waiting = self.waiting.lock().ok()?;
         if let Some(record) = waiting.records.pop_front() {
             waiting.bytes -= COST + record.text.len();
@@ -189,6 +194,9 @@ async fn send_all(queue: &Queue, mut sender: Sender, stop: &CancellationToken) {
         };
         loop {
             let last_attempt = stop.is_cancelled();
+            if !last_attempt {
+                sender.refresh().await;
+            }
             match sender.send(&record).await {
                 Ok(()) => break,
                 Err(_) if last_attempt => return,
@@ -206,8 +214,10 @@ async fn send_all(queue: &Queue, mut sender: Sender, stop: &CancellationToken) {
 
 #[derive(Debug)]
 enum Sink {
-    Udp(UdpSocket),
-    Tcp(TcpStream),
+    /// With the time at which its address was looked up.
+    Udp(UdpSocket, Instant),
+    /// With how much more of what comes is read.
+    Tcp(TcpStream, usize),
 }
 
 struct Sender {
@@ -220,6 +230,20 @@ struct Sender {
 }
 
 impl Sender {
+    /// Looks the name of a server of datagrams up again now and then. The old address stays while there is no new one.
+    async fn refresh(&mut self) {
+        let Some(Sink::Udp(_, since)) = &mut self.sink else {
+            return;
+        };
+        if since.elapsed() < FRESH {
+            return;
+        }
+        *since = Instant::now();
+        if let Ok(sink) = within(connect(&self.target)).await {
+            self.sink = Some(sink);
+        }
+    }
+
     async fn send(&mut self, record: &Record) -> io::Result<()> {
         let message = self.message(record);
         // A datagram that nobody took is told at the next one, and a stream may have ended meanwhile: once more is no luxury.
@@ -246,8 +270,8 @@ impl Sender {
             }
         };
         match sink {
-            Sink::Udp(socket) => within(socket.send(message)).await.map(drop),
-            Sink::Tcp(stream) => within(stream.write_all(&counted(message))).await,
+            Sink::Udp(socket, _) => within(socket.send(message)).await.map(drop),
+            Sink::Tcp(stream, _) => within(stream.write_all(&counted(message))).await,
         }
     }
 
@@ -290,7 +314,7 @@ async fn connect(target: &Target) -> io::Result<Sink> {
                     };
                     let socket = UdpSocket::bind(any).await?;
                     socket.connect(address).await?;
-                    Ok(Sink::Udp(socket))
+                    Ok(Sink::Udp(socket, Instant::now()))
                 }
                 Transport::Tcp => {
                     let stream = TcpStream::connect(address).await?;
@@ -302,7 +326,7 @@ async fn connect(target: &Target) -> io::Result<Sink> {
                             .with_interval(PATIENCE),
                     )?;
                     socket.set_tcp_user_timeout(Some(LONGEST_PAUSE))?;
-                    Ok(Sink::Tcp(stream))
+                    Ok(Sink::Tcp(stream, IGNORED))
                 }
             }
         };
@@ -314,13 +338,24 @@ async fn connect(target: &Target) -> io::Result<Sink> {
     result
 }
 
-/// Ends when a stream has ended; what the server says is of no interest.
+/// Ends when a stream has ended; what the server says is of no interest, and is not read without a bound.
 async fn closed(sink: Option<&mut Sink>) {
-    let Some(Sink::Tcp(stream)) = sink else {
+    let Some(Sink::Tcp(stream, left)) = sink else {
         return std::future::pending().await;
     };
     let mut ignored = [0; 256];
-    while matches!(stream.read(&mut ignored).await, Ok(1..)) {}
+    while *left > 0 {
+        let room = (*left).min(ignored.len());
+        match stream
+            .read(ignored.get_mut(..room).unwrap_or_default())
+            .await
+        {
+            Ok(length @ 1..) => *left = left.saturating_sub(length),
+            _ => return,
+        }
+    }
+    // The next line that cannot be sent tells.
+    std::future::pending().await
 }
 
 #[cfg(test)]

@@ -204,6 +204,61 @@ async fn the_line_that_is_being_sent_at_the_end_is_not_lost() -> Outcome {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_server_of_datagrams_that_moved_is_found_again() -> Outcome {
+    let [old, new] = [
+        UdpSocket::bind("127.0.0.1:0").await?,
+        UdpSocket::bind("127.0.0.1:0").await?,
+    ];
+    let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    socket.connect(old.local_addr()?).await?;
+    let looked_up = Instant::now().checked_sub(FRESH).ok_or("too early")?;
+    let sender = Sender {
+        target: Target::parse(&format!("udp://{}", new.local_addr()?)).ok_or("no target")?,
+        app: "hello".into(),
+        board: Board::new(Status::default()),
+        sink: Some(Sink::Udp(socket, looked_up)),
+        complaint: false,
+    };
+    let (queue, stop) = (Queue::new(), CancellationToken::new());
+    queue.push(&record("one"));
+    queue.push(&record("two"));
+    let received = async {
+        assert!(datagram(&new).await?.ends_with("] one"));
+        datagram(&new).await
+    };
+    tokio::select! {
+        () = send_all(&queue, sender, &stop) => return Err("it ended".into()),
+        message = received => assert!(message?.ends_with("] two")),
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_talks_is_not_listened_to_for_ever() -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let stream = TcpStream::connect(listener.local_addr()?).await?;
+    let (mut server, _) = listener.accept().await?;
+    let mut sink = Sink::Tcp(stream, IGNORED);
+    server.write_all(&[b'x'; 3 * IGNORED]).await?;
+    let reading = async {
+        loop {
+            let ended = timeout(Duration::from_millis(1), closed(Some(&mut sink))).await;
+            assert!(ended.is_err(), "it has not ended");
+            if matches!(sink, Sink::Tcp(_, 0)) {
+                return sink;
+            }
+        }
+    };
+    let Sink::Tcp(mut stream, _) = soon(reading).await? else {
+        return Err("another sink".into());
+    };
+    // The rest waits, and the server with it.
+    let mut rest = [0; 2 * IGNORED];
+    soon(stream.read_exact(&mut rest)).await??;
+    Ok(())
+}
+
 #[test]
 fn the_queue_is_bounded_and_a_closed_one_is_empty() {
     let queue = Queue::new();
