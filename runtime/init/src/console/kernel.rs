@@ -83,9 +83,9 @@ fn say(record: Option<Record>, level: i32) {
     } else {
         Source::Kmsg
     };
-    for line in record.text.split(|byte| *byte == b'\n') {
-        tell(record.at, source, record.severity, line, shown);
-    }
+    // One record is one line, and a line feed in it is shown as `\x0a`: names of processes and files are in there, and whoever chose
+    // them is not to choose how a line of the kernel begins.
+    tell(record.at, source, record.severity, &record.text, shown);
 }
 
 /// The next record, `None` in it if it is not understood; `None` when there is none yet.
@@ -122,5 +122,27 @@ fn set_level(level: i32) {
             "console: the kernel's lines appear twice: {}",
             Errno::last().desc()
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::REMOTE;
+    use std::time::Duration;
+
+    #[test]
+    fn a_record_is_one_line_whatever_names_are_in_it() {
+        let record = Record {
+            severity: 3,
+            is_kernel: true,
+            at: Duration::ZERO,
+            text: b"Out of memory: Killed process 61 (x\nmce: CPU0 dead)".to_vec(),
+        };
+        say(Some(record), 0);
+        let line = REMOTE.take().map(|line| (line.source, line.text));
+        let text = "Out of memory: Killed process 61 (x\\x0amce: CPU0 dead)";
+        assert_eq!(line, Some((Source::Kernel, text.into())));
+        assert_eq!(REMOTE.take(), None);
     }
 }
