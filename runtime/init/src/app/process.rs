@@ -146,6 +146,8 @@ fn environment(app: &settings::App) -> BTreeMap<String, String> {
             ("USER", user),
             ("LOGNAME", user),
             ("TINYBOOT", "1"),
+            // The console's lines have no colours.
+            ("NO_COLOR", "1"),
             ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
             ("NOTIFY_SOCKET", notify::SOCKET),
         ]
@@ -244,6 +246,15 @@ mod tests {
             command(&app),
             Some(words(&["/bin/server", "run", "--port", "1"]))
         );
+    }
+
+    #[test]
+    fn the_settings_variables_come_before_the_contracts() {
+        let mut app = settings::App::default();
+        let no_colour = |app: &settings::App| environment(app).get("NO_COLOR").cloned();
+        assert_eq!(no_colour(&app).as_deref(), Some("1"));
+        app.environment.insert("NO_COLOR".into(), String::new());
+        assert_eq!(no_colour(&app).as_deref(), Some(""));
     }
 
     #[test]
