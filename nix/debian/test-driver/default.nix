@@ -7,7 +7,7 @@
   writeShellScriptBin,
   python3,
   mypy,
-  qemu,
+  pyflakes,
 }:
 let
   # The driver, having passed its own tests.
@@ -17,6 +17,7 @@ let
         nativeBuildInputs = [
           python3
           mypy
+          pyflakes
         ];
       }
       ''
@@ -24,6 +25,8 @@ let
         cp -r ${./tests} tests
         chmod -R u+w .
         mypy --strict test_driver tests/*.py
+        # But for the names that only stand before a script.
+        find test_driver tests -name "*.py" ! -path test_driver/prelude.py -exec pyflakes3 {} +
         PYTHONPATH=. python3 tests/test_driver_test.py
         mkdir -p $out/lib
         cp -r ${./test_driver} $out/lib/test_driver
@@ -48,6 +51,7 @@ in
   nodes          must be empty: no NixOS is here
   globalTimeout  seconds for the whole script
   skipTypeCheck  leave out mypy
+  skipLint       leave out pyflakes
   meta, passthru as everywhere
 
   Example:
@@ -74,18 +78,16 @@ let
   driver =
     runCommand "test-driver-${name}"
       {
-        nativeBuildInputs = lib.optional (!(args.skipTypeCheck or false)) mypy;
+        nativeBuildInputs =
+          lib.optional (!(args.skipTypeCheck or false)) mypy
+          ++ lib.optional (!(args.skipLint or false)) pyflakes;
         inherit testScript;
         passAsFile = [ "testScript" ];
         program = lib.getExe (
           writeShellScriptBin "nixos-test-driver" ''
             here=$(dirname "$(dirname "$(readlink -f "$0")")")
-            export PATH=${
-              lib.makeBinPath [
-                qemu
-                python3
-              ]
-            }''${PATH:+:$PATH} PYTHONPATH=${package}/lib PYTHONDONTWRITEBYTECODE=1
+            # QEMU is not among it: tests name theirs.
+            export PATH=${lib.makeBinPath [ python3 ]}''${PATH:+:$PATH} PYTHONPATH=${package}/lib PYTHONDONTWRITEBYTECODE=1
             exec python3 -m test_driver --global-timeout ${timeout} "$@" "$here/test-script"
           ''
         );
@@ -97,6 +99,10 @@ let
         ${lib.optionalString (!(args.skipTypeCheck or false)) ''
           cat ${package}/lib/test_driver/prelude.py $out/test-script > typed.py
           MYPYPATH=${package}/lib mypy --no-implicit-optional --pretty --no-color-output typed.py
+        ''}
+        ${lib.optionalString (!(args.skipLint or false)) ''
+          PYFLAKES_BUILTINS=$(sed -n 's/^\([a-z_]*\) *[:=].*/\1/p; s/.* as //p' ${package}/lib/test_driver/prelude.py | paste -sd,) \
+            pyflakes3 $out/test-script
         ''}
         cp "$program" $out/bin/nixos-test-driver
       '';

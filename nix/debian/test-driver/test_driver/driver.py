@@ -1,6 +1,7 @@
 """Runs one test script."""
 
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -90,10 +91,17 @@ class Driver:
                 sys.exit(1)
 
     def run_tests(self) -> None:
-        """Runs the script within the global timeout."""
+        """Runs the script within the global timeout. The script must end each machine that it makes."""
         self.logger.info(f"The test may take {self.global_timeout} s.")
         self.race_timer.start()
-        self.test_script()
+        try:
+            self.test_script()
+        finally:
+            self.race_timer.cancel()
+            left = [machine.name for machine in self._created if machine.process and machine.process.poll() is None]
+            if left:
+                self.logger.log_test_error(f"The script has left QEMU running: {', '.join(left)}.")
+                sys.exit(1)
 
     def start_all(self) -> None:
         """Starts the machines of all nodes."""
@@ -137,13 +145,12 @@ class Driver:
         self.logger.print_serial_logs(False)
 
     def terminate_test(self) -> None:
-        """Ends everything: the global timeout is over. Runs in the timer's thread."""
+        """Ends the script: the global timeout is over. Runs in the timer's thread, which cannot raise an exception in the
+        script's: a script that has machines to end handles SIGTERM."""
         for machine in self._created:
             self._repeat_console(machine)
-            machine.release()
         self.logger.log_test_error(f"The test took more than {self.global_timeout} s.")
-        # The script may be in any wait, and an exception cannot be raised in its thread.
-        os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _repeat_console(self, machine: QemuMachine) -> None:
         self.logger.print_serial_logs(True)

@@ -17,9 +17,11 @@ from test_driver.errors import MachineError, RequestedAssertionFailed
 from test_driver.logger import Logger
 from test_driver.qmp import QMPSession
 
-# How long QEMU may take to open its sockets, and how often conditions are looked at.
+# How long QEMU may take to open its sockets, and how often that is looked at.
 START_SECONDS = 120.0
-POLL_SECONDS = 0.1
+START_POLL_SECONDS = 0.1
+# How often conditions are looked at: no script may count on more.
+POLL_SECONDS = 1.0
 
 # Characters whose key has another name than the character; "shift-" for the upper row of a US keyboard.
 KEYS = {" ": "spc", "\n": "ret", "-": "minus", "=": "equal", "[": "bracket_left", "]": "bracket_right"}
@@ -98,7 +100,8 @@ class QemuMachine(BaseMachine):
         self._waited_to = 0
         self._monitor: socket.socket | None = None
         self._shell: socket.socket | None = None
-        self._serial_thread: threading.Thread | None = None
+        # Reads the console. It may have lines to read after QEMU's end.
+        self.serial_thread: threading.Thread | None = None
 
     if not TYPE_CHECKING:
 
@@ -124,8 +127,8 @@ class QemuMachine(BaseMachine):
             self.process = self._popen(allow_reboot)
             self.full_console_log = []
             self._waited_to = 0
-            self._serial_thread = threading.Thread(target=self._read_console, args=[self.process], daemon=True)
-            self._serial_thread.start()
+            self.serial_thread = threading.Thread(target=self._read_console, args=[self.process], daemon=True)
+            self.serial_thread.start()
             self._monitor = self._accept(monitor)
             self._shell = self._accept(shell)
         try:
@@ -153,6 +156,7 @@ class QemuMachine(BaseMachine):
             [shutil.which("sh") or "/bin/sh", "-c", command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             cwd=self.state_dir,
             env=os.environ | {"TMPDIR": str(self.state_dir), "SHARED_DIR": str(self.shared_dir), "USE_TMPDIR": "1"},
             # A group of its own, so that all of it can be ended.
@@ -160,13 +164,12 @@ class QemuMachine(BaseMachine):
         )
 
     def wait_for_shutdown(self) -> None:
-        """Waits until QEMU has ended."""
+        """Waits until QEMU has ended. The console may have lines that are not read yet; see `serial_thread`."""
         if not self.booted:
             return
         with self.nested("waiting for QEMU to end"):
-            assert self.process and self._serial_thread
+            assert self.process
             self.process.wait()
-            self._serial_thread.join(timeout=START_SECONDS)
             self.pid = None
             self.booted = False
 
@@ -243,8 +246,8 @@ class QemuMachine(BaseMachine):
             self.log("killing QEMU")
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        if self._serial_thread:
-            self._serial_thread.join(timeout=START_SECONDS)
+        if self.serial_thread:
+            self.serial_thread.join(timeout=START_SECONDS)
         pipes = [self.process.stdin, self.process.stdout] if self.process else []
         for end in (self._monitor, self._shell, self.qmp_client, *pipes):
             if end is not None:
@@ -253,7 +256,7 @@ class QemuMachine(BaseMachine):
         self.booted = False
 
     def _reading(self) -> bool:
-        return self._serial_thread is not None and self._serial_thread.is_alive()
+        return self.serial_thread is not None and self.serial_thread.is_alive()
 
     def _read_console(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout
@@ -268,7 +271,7 @@ class QemuMachine(BaseMachine):
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(str(path))
         listener.listen(1)
-        listener.settimeout(POLL_SECONDS)
+        listener.settimeout(START_POLL_SECONDS)
         return listener
 
     def _accept(self, listener: socket.socket) -> socket.socket:
@@ -282,12 +285,17 @@ class QemuMachine(BaseMachine):
                     raise self._refusal() from None
         raise MachineError(f'QEMU of "{self.name}" did not open its sockets within {START_SECONDS} s.')
 
+    def _last_words(self) -> list[str]:
+        if self.serial_thread:
+            self.serial_thread.join(timeout=START_SECONDS)
+        return self.full_console_log[-3:]
+
     def _refusal(self) -> MachineError:
         assert self.process
         self.process.wait(START_SECONDS)
         return MachineError(
-            f'QEMU of "{self.name}" ended with status {self.process.returncode} before the guest started; '
-            "its own words are above."
+            f'QEMU of "{self.name}" ended with status {self.process.returncode} before the guest started: '
+            f"{' '.join(self._last_words())}"
         )
 
     def _wait_for_monitor_prompt(self) -> str:

@@ -31,6 +31,7 @@ class QMPSession:
         self._closed = False
         self._results: deque[dict[str, Any]] = deque()
         self._events: deque[dict[str, Any]] = deque()
+        self._lines: deque[bytes] = deque()
         self._wait_for_result()
         self.send("qmp_capabilities")
 
@@ -44,7 +45,7 @@ class QMPSession:
         self.sock.close()
 
     def read_pending_messages(self) -> None:
-        """Takes in what QEMU has sent, without waiting."""
+        """Takes in one message that QEMU has sent, if there is one, without waiting."""
         self._receive(0)
 
     def wait_for_event(
@@ -81,7 +82,12 @@ class QMPSession:
         return result
 
     def _receive(self, seconds: float) -> bool:
-        """Waits for data and sorts it; False when none came or none can come any more."""
+        """Waits for a message and sorts it; False when none came or none can come any more. There may be a part of one
+        after data came."""
+        if self._lines:
+            message = json.loads(self._lines.popleft())
+            (self._events if "event" in message else self._results).append(message)
+            return True
         if self._closed or not select.select([self.sock], [], [], seconds)[0]:
             return False
         try:
@@ -92,7 +98,5 @@ class QMPSession:
             self._closed = True
             return False
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        for line in lines:
-            message = json.loads(line)
-            (self._events if "event" in message else self._results).append(message)
-        return True
+        self._lines += lines
+        return self._receive(0) if lines else True

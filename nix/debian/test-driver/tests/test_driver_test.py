@@ -1,6 +1,8 @@
 """Tests of the driver itself, against a QEMU that is none."""
 
 import shlex
+import signal
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -38,6 +40,8 @@ class DriverTest(unittest.TestCase):
             machine.wait_for_console_text("said hello", timeout=60)
             self.assertIn("got info status", machine.send_monitor_command("info status"))
             machine.crash()
+            assert machine.serial_thread
+            machine.serial_thread.join()
             self.assertEqual(machine.get_console_log().splitlines()[:2], ["booting", "very near"])
             self.assertFalse(machine.booted)
 
@@ -47,9 +51,12 @@ class DriverTest(unittest.TestCase):
             machine.start()
             machine.crash()
             assert machine.qmp_client
-            machine.qmp_client.read_pending_messages()
-            names = [event["event"] for event in machine.qmp_client.events()]
-            self.assertEqual(names, ["RESUME", "SHUTDOWN"])
+            # One message a call.
+            names = [[event["event"] for event in machine.qmp_client.events()]]
+            for _ in range(2):
+                machine.qmp_client.read_pending_messages()
+                names.append([event["event"] for event in machine.qmp_client.events()])
+            self.assertEqual(names, [["RESUME"], ["SHUTDOWN"], []])
 
     def test_text_is_waited_for_once(self) -> None:
         with self.driver() as driver:
@@ -60,16 +67,28 @@ class DriverTest(unittest.TestCase):
                 machine.wait_for_console_text("booting", timeout=1)
 
     def test_qemu_that_refuses(self) -> None:
-        with self.driver() as driver, self.assertRaisesRegex(MachineError, "ended with status 1"):
+        with self.driver() as driver, self.assertRaisesRegex(MachineError, "ended with status 1 .*no such machine"):
             self.machine(driver, "refuse").start()
 
-    def test_no_qemu_is_left(self) -> None:
-        script = f"m = create_machine({f'exec {FAKE} hang'!r}, name='m')\nm.start()\nassert False, 'broken'"
+    def test_a_script_that_leaves_qemu_fails(self) -> None:
+        script = f"m = create_machine({f'exec {FAKE} hang'!r}, name='m')\nm.start()"
         with self.driver(script) as driver, self.assertRaises(SystemExit):
             driver.run_tests()
         (machine,) = driver._created
         assert machine.process
         self.assertIsNotNone(machine.process.poll())
+
+    def test_the_timeout_is_a_signal(self) -> None:
+        """As under NixOS, a script that does not handle it has no last word."""
+        script = Path(self.dir.name) / "script"
+        script.write_text("import signal\ntry:\n    signal.pause()\nfinally:\n    print('the end')")
+        run = [sys.executable, "-m", "test_driver", "--global-timeout", "1", str(script)]
+        ended = subprocess.run(run, capture_output=True, text=True)
+        self.assertEqual((ended.returncode, ended.stdout), (-signal.SIGTERM, ""))
+        handled = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n"
+        script.write_text(handled + script.read_text())
+        ended = subprocess.run(run, capture_output=True, text=True)
+        self.assertEqual((ended.returncode, ended.stdout), (3, "the end\n"))
 
     def test_shell_methods_explain_themselves(self) -> None:
         with self.driver() as driver:
