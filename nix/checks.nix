@@ -11,6 +11,8 @@
   vmTests,
   callPackage,
   stdenv,
+  # Not in every package set.
+  linux_6_18 ? null,
 
   flake,
 }:
@@ -42,6 +44,18 @@ templates
 // prefix "vm" vmTests
 // prefix "bad-input" (callPackage ./bad-input.nix { })
 // prefix "reproducible" reproducible
+# The next kernel's configuration, without its build: the fragments survive there too.
+// lib.optionalAttrs (linux_6_18 != null) (
+  prefix "linux-6-18" (
+    lib.genAttrs [ "virtual" "generic" ] (
+      kernel:
+      callPackage ./kernel/config.nix {
+        inherit kernel;
+        linux_6_12 = linux_6_18;
+      }
+    )
+  )
+)
 // {
   options = runCommand "options" { made = flake.packages.${stdenv.hostPlatform.system}.options; } ''
     if ! diff --unified ${../docs/options.md} $made; then
@@ -73,6 +87,11 @@ templates
     touch $out
   '';
 
+  # nixpkgs 26.05 and 26.11 give the same image, though only the latter's kernel tells the name of its file.
+  nixpkgs-26-11 = callPackage ./nixpkgs-26-11.nix { };
+}
+// lib.optionalAttrs (nixfmt.pname or null == "nixfmt-rs") {
+  # The tree is laid out by this program. nixpkgs' nixfmt is another one; nobody has compared them over this tree yet.
   nix-fmt = runCommand "nix-fmt" { nativeBuildInputs = [ nixfmt ]; } ''
     find ${
       lib.sourceByRegex ../. [

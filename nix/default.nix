@@ -22,6 +22,7 @@ let
     kernel = self.mkKernel { kernel = "virtual"; };
     kernelGeneric = self.mkKernel { kernel = "generic"; };
 
+    kernelImage = self.callPackage ./kernel-image.nix { };
     mkModules = self.callPackage ./modules.nix { };
     mkClosure = self.callPackage ./closure.nix { };
     mkInitramfs = self.callPackage ./initramfs.nix { };

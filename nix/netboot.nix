@@ -1,7 +1,7 @@
 # What a machine boots over the network: kernel, initramfs and a script for iPXE. A direct boot takes the same two files.
 {
   runCommand,
-  stdenv,
+  kernelImage,
   cpio,
 }:
 /*
@@ -26,7 +26,7 @@ runCommand "${name}-netboot"
   }
   ''
     mkdir -p $out member
-    cp ${kernel}/${stdenv.hostPlatform.linux-kernel.target} $out/bzImage
+    cp ${kernelImage kernel} $out/bzImage
     cp ${initramfs}/initramfs $out/initramfs
     cp "$commandLinePath" $out/cmdline
     chmod -R u+w $out

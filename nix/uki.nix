@@ -4,6 +4,7 @@
   lib,
   runCommand,
   stdenv,
+  kernelImage,
   systemd,
   systemdUkify,
   libfaketime,
@@ -49,7 +50,7 @@ runCommand "${name}-uki"
     ukify build \
       --efi-arch=${stdenv.hostPlatform.efiArch} \
       --stub=${systemd}/lib/systemd/boot/efi/linux${stdenv.hostPlatform.efiArch}.efi.stub \
-      --linux=${kernel}/${stdenv.hostPlatform.linux-kernel.target} \
+      --linux=${kernelImage kernel} \
       --initrd=${initramfs}/initramfs \
       --cmdline=@"$commandLinePath" \
       --os-release=@"$osReleasePath" \

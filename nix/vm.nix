@@ -7,7 +7,7 @@
   btrfs-progs,
   coreutils,
   gnugrep,
-  stdenv,
+  kernelImage,
 }:
 /*
   Type: mkRunner :: { name, kernel, initramfs, commandLine, payload } -> derivation with the program `run-<name>`
@@ -98,7 +98,7 @@ writeShellApplication {
     arguments=()
     if [ -z "$iso" ]; then
       arguments+=(
-        -kernel ${kernel}/${stdenv.hostPlatform.linux-kernel.target} -initrd ${initramfs}/initramfs
+        -kernel ${kernelImage kernel} -initrd ${initramfs}/initramfs
         -append ${lib.escapeShellArg commandLine}
         -drive "if=virtio,format=raw,readonly=on,file=${payload}/${payload.file}"
       )

@@ -7,7 +7,8 @@
   mkProbeImage,
   writeText,
   writeShellScript,
-  stdenv,
+  qemu_test,
+  kernelImage,
 }:
 let
   text = "This was read from the medium.\n";
@@ -98,7 +99,7 @@ let
       )
       {
         "direct q35" = {
-          kernel = "${image.kernel}/${stdenv.hostPlatform.linux-kernel.target}";
+          kernel = kernelImage image.kernel;
           medium = "-device virtio-blk-pci,drive=iso";
         };
         "pvh q35" = {

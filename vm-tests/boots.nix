@@ -3,7 +3,7 @@
 {
   mkTest,
   probeImage,
-  stdenv,
+  kernelImage,
 }:
 let
   test =
@@ -13,7 +13,7 @@ let
       seconds = 120 * count;
       constants = {
         ISO = probeImage.isoFile;
-        KERNEL = "${probeImage.kernel}/${stdenv.hostPlatform.linux-kernel.target}";
+        KERNEL = kernelImage probeImage.kernel;
         INITRAMFS = "${probeImage.initramfs}/initramfs";
         COMMAND_LINE = probeImage.uki.commandLine;
         COUNT = toString count;

@@ -2,13 +2,13 @@
 {
   mkTest,
   image,
-  stdenv,
+  kernelImage,
 }:
 mkTest {
   name = "hello";
   constants = {
     ISO = image.isoFile;
-    KERNEL = "${image.kernel}/${stdenv.hostPlatform.linux-kernel.target}";
+    KERNEL = kernelImage image.kernel;
   };
   script = ''
     # Little more than they have: what takes more is to be decided, not to happen. docs/size.md tells of what was tried.

@@ -7,7 +7,7 @@
   runCommand,
   writeText,
   xorriso,
-  stdenv,
+  kernelImage,
 }:
 let
   # What a file system for discs gets wrong if it can.
@@ -49,7 +49,7 @@ mkTest {
     FIXTURE = fixture;
     DEPENDENCY = dependency;
     PROGRAM = "${probe}/bin/probe";
-    KERNEL = "${image.kernel}/${stdenv.hostPlatform.linux-kernel.target}";
+    KERNEL = kernelImage image.kernel;
     INITRAMFS = "${image.initramfs}/initramfs";
   };
   script = ''

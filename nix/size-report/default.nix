@@ -1,7 +1,7 @@
 # What takes the bytes of an image, as text and as a picture.
 {
   runCommand,
-  stdenv,
+  kernelImage,
   python3,
   cpio,
   xz,
@@ -27,7 +27,7 @@ runCommand "${name}-size-report"
       inherit name;
       iso = "${iso}/${iso.file}";
       uki = "${uki}/${uki.file}";
-      kernel = "${kernel}/${stdenv.hostPlatform.linux-kernel.target}";
+      kernel = kernelImage kernel;
       initramfs = "${initramfs}/initramfs";
       bios = "${iso.bios}/bios.img";
       files = map (file: "${file}") (builtins.attrValues files);

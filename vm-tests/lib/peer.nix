@@ -8,7 +8,7 @@
   dnsmasq,
   chrony,
   kernel,
-  stdenv,
+  kernelImage,
 
   # Packages that lie in its store besides.
   extraPackages ? [ ],
@@ -31,7 +31,7 @@ let
   group = writeText "group" "root:x:0:\n";
 in
 {
-  kernel = "${kernel}/${stdenv.hostPlatform.linux-kernel.target}";
+  kernel = kernelImage kernel;
   initramfs = "${
     runCommand "peer-initramfs" { nativeBuildInputs = [ cpio ]; } ''
       mkdir -p root/bin root/etc root/nix/store $out
