@@ -42,7 +42,8 @@ runCommand "${name}-initramfs"
       mkdir -p root/app root/etc/tinyboot root/etc/ssl/certs root/lib
       install -m 0755 ${lib.getExe init} root/init
       install -m 0644 "$settingsPath" root/etc/tinyboot/settings.json
-      install -m 0644 ${cacert}/etc/ssl/certs/ca-bundle.crt root/etc/ssl/certs/ca-certificates.crt
+      # The bundle without OpenSSL's trust rules: it has each root once, and only those trusted for servers.
+      install -m 0644 ${cacert}/etc/ssl/certs/ca-no-trust-rules-bundle.crt root/etc/ssl/certs/ca-certificates.crt
       # Where OpenSSL, Go and rustls-native-certs look.
       ln -s ca-certificates.crt root/etc/ssl/certs/ca-bundle.crt
       ln -s certs/ca-certificates.crt root/etc/ssl/cert.pem

@@ -11,9 +11,10 @@ mkTest {
     KERNEL = kernelImage image.kernel;
   };
   script = ''
-    # Little more than they have: what takes more is to be decided, not to happen. docs/size.md tells of what was tried.
-    t.assertLessEqual(os.path.getsize(ISO), 5_700_000, "the image has outgrown its limit")
-    t.assertLessEqual(os.path.getsize(KERNEL), 3_100_000, "the kernel has outgrown its limit")
+    # About 3 % above the sizes with the Debian set, for other compilers. Growth beyond that is a decision; docs/size.md
+    # tells what was tried.
+    t.assertLessEqual(os.path.getsize(ISO), 5_800_000, "the image has outgrown its limit")
+    t.assertLessEqual(os.path.getsize(KERNEL), 3_170_000, "the kernel has outgrown its limit")
 
     disk = btrfs("disk", "tinyboot")
     port = free_port()
@@ -29,7 +30,7 @@ mkTest {
             machine.wait("app: listening on port 80", BOOT)
             # Said in no order.
             for line in (rf"app: boot number {boot}$", r"app: address: 10\.0\.2\.15/24 on eth0"):
-                machine.until(f"/{line}/", lambda: machine.said(line))
+                machine.says(line)
             text = page("/")
             for line in ("/iso is iso9660 on /dev/sr0", "10.0.2.15/24 on eth0"):
                 t.assertIn(line, text)

@@ -59,7 +59,7 @@ in
   '';
   cacert = runCommand "cacert-${certificates.version}" { } ''
     mkdir -p $out/etc/ssl/certs
-    find ${certificates}/usr/share/ca-certificates -name '*.crt' | LC_ALL=C sort | xargs cat > $out/etc/ssl/certs/ca-bundle.crt
+    find ${certificates}/usr/share/ca-certificates -name '*.crt' | LC_ALL=C sort | xargs cat > $out/etc/ssl/certs/ca-no-trust-rules-bundle.crt
   '';
   # nixpkgs' package of this name is GRUB for BIOS.
   grub2 = runCommand "grub-${grub.version}" { } ''
