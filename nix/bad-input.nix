@@ -250,7 +250,8 @@ let
     mkdir -p $out/bin/app
     echo text > $out/bin/text
     echo '#!/usr/bin/env python3' > $out/bin/script
-    chmod +x $out/bin/script
+    printf 'MZ, and no ELF file\n' > $out/bin/foreign
+    chmod +x $out/bin/{script,foreign}
   '';
   closureOf =
     file:
@@ -305,7 +306,7 @@ in
         name = "bad";
         modules = [ "warp_drive" ];
         inherit kernel;
-      });
+      }).names;
 
   builtin-module =
     fails
@@ -314,7 +315,7 @@ in
         name = "bad";
         modules = [ "virtio_net" ];
         inherit kernel;
-      });
+      }).names;
 
   missing-app = fails "The app of the image \"bad\" has no file \"${directory}/bin/none\"." (
     initramfsOf "${directory}/bin/none"
@@ -322,6 +323,14 @@ in
 
   app-not-executable = fails "The app of the image \"bad\", \"${directory}/bin/text\", is not an executable file." (
     initramfsOf "${directory}/bin/text"
+  );
+
+  app-is-script = fails "The app of the image \"bad\", \"${directory}/bin/script\", is not an ELF file: give a script as `command`." (
+    initramfsOf "${directory}/bin/script"
+  );
+
+  program-of-no-kind = fails "The program of the image \"bad\", \"${directory}/bin/foreign\", is neither an ELF file nor a script that begins with \"#!\"." (
+    closureOf "foreign"
   );
 
   missing-program = fails "The program of the image \"bad\", \"${directory}/bin/none\", does not exist." (

@@ -37,7 +37,8 @@ runCommand "${name}-closure" { nativeBuildInputs = [ binutils ]; } (
       read -r interpreter _ < <(head --lines=1 "$program" | sed 's/^#! *//') || true
       what="is a script for"
     else
-      interpreter=$(readelf --program-headers "$program" 2>/dev/null | sed -n 's/.*Requesting program interpreter: \(.*\)]/\1/p')
+      if ! headers=$(LC_ALL=C readelf --program-headers "$program" 2>/dev/null); then ${say "${of} is neither an ELF file nor a script that begins with \"#!\"."}; fi
+      interpreter=$(sed -n 's/.*Requesting program interpreter: \(.*\)]/\1/p' <<<"$headers")
       what="needs the loader"
     fi
     case $interpreter in

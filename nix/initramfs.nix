@@ -62,7 +62,11 @@ runCommand "${name}-initramfs"
         echo "The app of the image \"${name}\", \"$app\", is not an executable file." >&2
         exit 1
       fi
-      interpreter=$(readelf --program-headers "$app" 2>/dev/null | sed -n 's/.*Requesting program interpreter: \(.*\)]/\1/p')
+      if ! headers=$(LC_ALL=C readelf --program-headers "$app" 2>/dev/null); then
+        echo "The app of the image \"${name}\", \"$app\", is not an ELF file: give a script as \`command\`." >&2
+        exit 1
+      fi
+      interpreter=$(sed -n 's/.*Requesting program interpreter: \(.*\)]/\1/p' <<<"$headers")
       if [ -n "$interpreter" ]; then
         echo "The app of the image \"${name}\", \"$app\", is linked dynamically and needs \"$interpreter\": give it as \`command\`, which brings its closure." >&2
         exit 1

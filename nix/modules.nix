@@ -19,11 +19,28 @@
   kernel,
 }:
 let
+  # Apart from the closure, which may fail in words of its own for names that the kernel does not have.
+  names = runCommand "${name}-module-names" { } ''
+    release=${kernel.modDirVersion}
+    for module in ${lib.escapeShellArgs modules}; do
+      pattern=$(echo "$module" | sed 's/[-_]/[-_]/g')
+      if ! grep -qE "/$pattern\.ko" ${kernel.modules}/lib/modules/$release/modules.order; then
+        if grep -qE "/$pattern\.ko" ${kernel.modules}/lib/modules/$release/modules.builtin; then
+          echo "The hardware of the image \"${name}\" names the module \"$module\", which is built into Linux $release: leave it out." >&2
+        else
+          echo "The hardware of the image \"${name}\" names the module \"$module\", which its kernel, Linux $release, does not have; the kernel \"generic\" has more than \"virtual\"." >&2
+        fi
+        exit 1
+      fi
+    done
+    touch $out
+  '';
   closure = makeModulesClosure {
     kernel = kernel.modules;
     firmware = null;
-    rootModules = modules;
-    # A missing module is told by the sentence below.
+    # The names refer to their check, so that it comes first.
+    rootModules = map (module: builtins.substring 0 0 "${names}" + module) modules;
+    # The check tells of a missing module.
     allowMissing = true;
   };
 in
@@ -33,6 +50,7 @@ runCommand "${name}-modules"
       kmod
       stdenv.cc.bintools
     ];
+    passthru = { inherit names; };
   }
   (
     ''
@@ -40,18 +58,6 @@ runCommand "${name}-modules"
       mkdir -p "$out/lib/modules/$release"
     ''
     + lib.optionalString (modules != [ ]) ''
-      for module in ${lib.escapeShellArgs modules}; do
-        pattern=$(echo "$module" | sed 's/[-_]/[-_]/g')
-        if ! grep -qE "/$pattern\.ko" ${kernel.modules}/lib/modules/$release/modules.order; then
-          if grep -qE "/$pattern\.ko" ${kernel.modules}/lib/modules/$release/modules.builtin; then
-            echo "The hardware of the image \"${name}\" names the module \"$module\", which is built into Linux $release: leave it out." >&2
-          else
-            echo "The hardware of the image \"${name}\" names the module \"$module\", which its kernel, Linux $release, does not have; the kernel \"generic\" has more than \"virtual\"." >&2
-          fi
-          exit 1
-        fi
-      done
-
       cd ${closure}/lib/modules/$release
       find . -name '*.ko*' | LC_ALL=C sort | while read -r file; do
         target="$out/lib/modules/$release/''${file%.xz}"
