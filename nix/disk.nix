@@ -2,7 +2,7 @@
 {
   lib,
   runCommand,
-  qemu,
+  qemu-utils,
   util-linux,
   mkEsp,
   mkBios,
@@ -30,7 +30,7 @@ in
 runCommand "${name}-disk"
   {
     nativeBuildInputs = [
-      qemu
+      qemu-utils
       util-linux
     ];
     passthru = {

@@ -126,7 +126,7 @@ let
       esac
       arguments+=("$argument")
     done
-    exec qemu-system-x86_64 "''${arguments[@]}"
+    exec ${qemu_test}/bin/qemu-system-x86_64 "''${arguments[@]}"
   '';
 
   always = [

@@ -4,7 +4,7 @@
   formsImage,
   runCommand,
   jq,
-  qemu,
+  qemu-utils,
   skopeo,
   umoci,
   writableTmpDirAsHomeHook,
@@ -16,18 +16,19 @@ let
       {
         nativeBuildInputs = [
           jq
-          qemu
+          qemu-utils
           skopeo
           umoci
           writableTmpDirAsHomeHook
         ];
       }
       ''
+        # The sandbox has no /var/tmp, where skopeo would unpack.
         archive=${containerDisk}/${containerDisk.file}
-        skopeo inspect oci-archive:$archive:latest | tee inspected
+        skopeo --tmpdir "$TMPDIR" inspect oci-archive:$archive:latest | tee inspected
         jq --exit-status '.Architecture == "amd64" and .Os == "linux" and (.Layers | length) == 1' inspected
         # Every hash is looked at on the way.
-        skopeo --insecure-policy copy oci-archive:$archive:latest oci:layout:latest
+        skopeo --tmpdir "$TMPDIR" --insecure-policy copy oci-archive:$archive:latest oci:layout:latest
         umoci raw unpack --rootless --image layout:latest rootfs
         cmp rootfs/disk/${disk.qcow2} ${disk}/${disk.qcow2}
         tar --extract --to-stdout --file=$archive \

@@ -3,14 +3,14 @@
 {
   mkTest,
   formsImage,
-  qemu,
+  qemu-utils,
 }:
 mkTest {
   name = "disk";
   constants = {
     RAW = "${formsImage.disk}/${formsImage.disk.raw}";
     QCOW2 = "${formsImage.disk}/${formsImage.disk.qcow2}";
-    QEMU_IMG = "${qemu}/bin/qemu-img";
+    QEMU_IMG = "${qemu-utils}/bin/qemu-img";
   };
   script = ''
     disk = os.path.abspath("disk")
@@ -23,7 +23,7 @@ mkTest {
             words = line.split()
             if words[-1:] == ["vda3"]:
                 return int(words[2]) >> 10
-        raise AssertionError("there is no vda3")
+        t.fail("there is no vda3")
 
     with subtest("the formats of docs/cloud.md have the same content"):
         t.assertLess(os.path.getsize(QCOW2), 16_000_000)

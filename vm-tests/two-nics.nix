@@ -47,7 +47,7 @@ mkTest {
     with subtest("a NIC comes late"):
         machine.monitor("netdev_add user,id=late,restrict=on,net=10.98.0.0/24")
         answer = machine.monitor("device_add virtio-net-pci,netdev=late,bus=spare,romfile=")
-        assert "Error" not in answer, answer
+        t.assertNotIn("Error", answer)
         machine.wait(r"tinyboot: net: eth3: BOUND to 10\.98\.0\.15/24")
         t.assertRegex(machine.ask("addresses"), r"(?m)^eth3 10\.98\.0\.15/24$")
 

@@ -6,6 +6,7 @@
   btrfs-progs,
   e2fsprogs,
   dosfstools,
+  qemu_test,
   peer,
 }:
 /*
@@ -23,6 +24,8 @@
 }:
 let
   strings = {
+    # By its path: the driver does not bring QEMU along.
+    QEMU = "${qemu_test}/bin/qemu-system-x86_64";
     FIRMWARE = OVMF.firmware;
     VARIABLES = OVMF.variables;
     MKFS_BTRFS = "${btrfs-progs}/bin/mkfs.btrfs";
@@ -52,9 +55,7 @@ in
     try:
     ${indent script}
     finally:
-        for vm in vms:
-            if vm.running():
-                vm.crash()
+        end_machines()
   '';
 }).overrideTestDerivation
   # Guests run without KVM too, only slower.

@@ -4,8 +4,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
+import time
+import types
 import typing
 import urllib.error
 import urllib.request
@@ -13,11 +16,13 @@ import urllib.request
 # Bounds are several times what a slow machine without KVM needs: they end a test that fails, they pace none.
 BOOT = 180
 SOON = 60
+# The pause between two looks at a condition, in seconds.
+POLL = 0.1
 
 # Without the proxies that the environment may name.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-vms: "list[Vm]" = []
+vms: list["Vm"] = []
 
 
 def accelerator() -> str:
@@ -27,6 +32,32 @@ def accelerator() -> str:
             if re.search(r"\b(vmx|svm)\b", info.read()):
                 return "kvm"
     return "tcg"
+
+
+def on_sigterm(_number: int, _frame: types.FrameType | None) -> None:
+    """The driver sends SIGTERM to itself when the test's time is over. As an error in the script it reaches mk-test's
+    `finally`, which ends the machines."""
+    t.fail("the test took longer than it may")
+
+
+signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def end_machines() -> None:
+    """Kills every QEMU that still runs."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for vm in vms:
+        vm.end()
+
+
+def poll(condition: typing.Callable[[], bool], seconds: int) -> bool:
+    """Waits until a condition holds; False when it does not within the time."""
+    begin = time.monotonic()
+    while not condition():
+        if time.monotonic() - begin > seconds:
+            return condition()
+        time.sleep(POLL)
+    return True
 
 
 def free_port() -> int:
@@ -39,10 +70,11 @@ class Vm:
     """A machine of the driver, with what a guest without a shell lets one do."""
 
     def __init__(
-        self, name: str, arguments: list[str], machine: str = "q35", qemu: str = "qemu-system-x86_64"
+        self, name: str, arguments: list[str], machine: str = "q35", qemu: str = "", accel: str = ""
     ) -> None:
         self.name = name
-        common = f"{qemu} -machine {machine} -accel {accelerator()}"
+        # With `exec` the driver's process is QEMU itself and no shell that would outlive it.
+        common = f"exec {qemu or QEMU} -machine {machine} -accel {accel or accelerator()}"
         self.machine = create_machine(" ".join([common, *arguments]), name=name)
         # Up to where the console was read.
         self.read = 0
@@ -56,22 +88,31 @@ class Vm:
         process = self.machine.process
         return process is not None and process.poll() is None
 
-    def wait(self, regex: str, seconds: int = SOON) -> "re.Match[str]":
-        """Waits for a regular expression in what the console says after the last such text."""
-        found: list["re.Match[str]"] = []
+    def over(self) -> bool:
+        """Whether QEMU has ended; the console's log has all of its words then."""
+        if self.running():
+            return False
+        # The driver's thread may not have read the last lines yet.
+        if self.machine.serial_thread is not None:
+            self.machine.serial_thread.join(SOON)
+        return True
 
-        def look(last: bool) -> bool:
-            running = self.running()
-            text = self.machine.get_console_log()
-            match = re.compile(regex).search(text, self.read)
+    def wait(self, regex: str, seconds: int = SOON) -> re.Match[str]:
+        """Waits for a regular expression in the console's text after the last such text."""
+        found: list[re.Match[str]] = []
+
+        def look() -> bool:
+            over = self.over()
+            match = re.compile(regex).search(self.machine.get_console_log(), self.read)
             if match:
                 self.read = match.end()
                 found.append(match)
-            elif last or not running:
-                raise AssertionError(f"{self.name} did not say /{regex}/" + ("" if running else " before it ended"))
+            elif over:
+                t.fail(f"{self.name} did not say /{regex}/ before it ended")
             return match is not None
 
-        retry(look, seconds)
+        if not poll(look, seconds):
+            t.fail(f"{self.name} did not say /{regex}/ within {seconds} s")
         return found[0]
 
     def said(self, regex: str) -> list[str]:
@@ -87,32 +128,36 @@ class Vm:
 
     def until(self, what: str, condition: typing.Callable[[], typing.Any], seconds: int = SOON) -> None:
         """Waits until a condition holds."""
-
-        def look(last: bool) -> bool:
-            result = condition()
-            if last and not result:
-                raise AssertionError(f"{self.name}: {what} did not come true within {seconds} s")
-            return bool(result)
-
-        retry(look, seconds)
+        if not poll(lambda: bool(condition()), seconds):
+            t.fail(f"{self.name}: {what} did not come true within {seconds} s")
 
     def ended(self, seconds: int = SOON) -> str:
         """Waits for QEMU's end; QEMU's reason for it: `guest-shutdown`, `guest-reset` or `host-qmp-quit`."""
-        self.until("its end", lambda: not self.running(), seconds)
+        self.until("its end", self.over, seconds)
         self.machine.wait_for_shutdown()
         client = self.machine.qmp_client
         assert client is not None
         reasons: list[str] = []
-        # One message a call is all that is promised.
-        for _ in range(100):
+        # A call may take in one message alone, and it may be no event.
+        silent = 0
+        while silent < 2:
             client.read_pending_messages()
-            reasons += [event["data"]["reason"] for event in client.events() if event["event"] == "SHUTDOWN"]
+            events = list(client.events())
+            silent = 0 if events else silent + 1
+            reasons += [event["data"]["reason"] for event in events if event["event"] == "SHUTDOWN"]
         t.assertEqual(len(reasons), 1, f"{self.name} sent the shutdown events {reasons}")
         return reasons[0]
 
     def crash(self) -> None:
         """Takes the power away."""
         self.machine.crash()
+
+    def end(self) -> None:
+        """Kills QEMU, in whatever state the driver believes it to be."""
+        process = self.machine.process
+        if process is not None and process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 class Guest(Vm):
@@ -127,7 +172,8 @@ class Guest(Vm):
         control: bool = True,
         arguments: typing.Sequence[str] = (),
         machine: str = "q35",
-        qemu: str = "qemu-system-x86_64",
+        qemu: str = "",
+        accel: str = "",
         memory: int = 256,
         firmware: str = "uefi",
         variables: str = "",
@@ -140,8 +186,9 @@ class Guest(Vm):
 
         `memory` is in MiB; `firmware` is "uefi", "bios" or the file of another UEFI firmware; `variables` is the
         file of UEFI variables with which each start begins; `medium` plugs in the drive `iso`, to which the
-        machine may write and of which nothing is kept; `nic_device` is the device of each NIC; `qemu` takes QEMU's
-        arguments."""
+        machine may write and of which nothing is kept; `nic_device` is the device of each NIC; `qemu` is a program
+        that takes QEMU's arguments; `accel` is "tcg" for a test that must not have KVM, whose own clock init takes
+        instead of asking a server."""
         self.port = free_port()
         self.variables = variables or VARIABLES
         options = [f"-m {memory}"]
@@ -162,7 +209,7 @@ class Guest(Vm):
             options += [f"-device {nic_device},netdev=nic{number},mac=52:54:00:00:00:{number + 1:02x}"]
         if not all_nics:
             options += ["-nic none"]
-        super().__init__(name, options, machine, qemu)
+        super().__init__(name, options, machine, qemu, accel)
 
     def start(self, allow_reboot: bool = False) -> None:
         variables = self.machine.state_dir / "variables.fd"
@@ -177,13 +224,13 @@ class Guest(Vm):
     def ask(self, command: str) -> str:
         """Has the probe do a command, and returns what it says."""
         status, text = self.request(command)
-        assert status == 200, f"{self.name}: {command}: {text}"
+        t.assertEqual(status, 200, f"{self.name}: {command}: {text}")
         return text
 
     def refused(self, command: str) -> str:
         """Has the probe do a command that must fail, and returns the error."""
         status, text = self.request(command)
-        assert status == 500, f"{self.name}: {command} worked: {text}"
+        t.assertEqual(status, 500, f"{self.name}: {command} worked: {text}")
         return text
 
     def tell(self, command: str) -> None:
@@ -192,7 +239,7 @@ class Guest(Vm):
             status, text = self.request(command)
         except (OSError, urllib.error.URLError):
             return
-        raise AssertionError(f"{self.name}: {command} was answered with {status}: {text}")
+        t.fail(f"{self.name}: {command} was answered with {status}: {text}")
 
     def request(self, command: str) -> tuple[int, str]:
         try:
@@ -203,7 +250,7 @@ class Guest(Vm):
 
     def fetch(self, path: str) -> str:
         """What a web server on port 8080 of the guest answers; nothing while there is none."""
-        assert self.running(), f"{self.name} ended before it answered"
+        t.assertTrue(self.running(), f"{self.name} ended before it answered")
         try:
             with DIRECT.open(f"http://127.0.0.1:{self.port}{path}", timeout=SOON) as answer:
                 return str(answer.read().decode())
@@ -251,6 +298,16 @@ class Peer(Vm):
 
     def wire(self, number: int = 0) -> str:
         return f"stream,server=off,addr.type=unix,addr.path={self.sockets[number]}"
+
+    def serve_time(self) -> None:
+        """An NTP server on the first wire with the peer's own clock, and a DHCP server that names it."""
+        self.run("echo 'local stratum 5' > /etc/chrony.conf; echo 'allow all' >> /etc/chrony.conf")
+        self.run("echo 'cmdport 0' >> /etc/chrony.conf; mkdir -p /var/lib/chrony /run/chrony")
+        self.run("chronyd -x -u root -f /etc/chrony.conf")
+        self.run(
+            "dnsmasq --user=root --group=root --no-resolv --no-hosts --no-ping --port=0 --dhcp-range=10.0.0.50,10.0.0.60,1h"
+            " --dhcp-leasefile=/tmp/leases --dhcp-authoritative --dhcp-option=option:ntp-server,10.0.0.1"
+        )
 
     def run(self, command: str) -> str:
         """Runs a shell command on the peer, waits for its end and returns what the console said."""
