@@ -144,17 +144,20 @@ in
 
   devShells.default = pkgs.mkShell {
     inputsFrom = [ tinyboot.init ];
-    packages = with pkgs; [
-      cargo
-      clippy
-      rustc
-      rustfmt
-      nixfmt
-      diffoscopeMinimal
-      dnsmasq
-      busybox
-    ];
+    packages =
+      with pkgs;
+      [
+        cargo
+        clippy
+        rustc
+        rustfmt
+        nixfmt
+        diffoscopeMinimal
+        dnsmasq
+      ]
+      ++ [ tinyboot.runtime.udhcpd ];
   };
 
-  formatter = pkgs.nixfmt;
+  # It formats the whole tree when it gets no path, as newer `nix fmt` calls it.
+  formatter = pkgs.nixfmt-tree;
 }

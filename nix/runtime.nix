@@ -127,6 +127,7 @@ let
     };
 in
 {
+  inherit udhcpd;
   init = executable runtime "tinyboot-init" "PID 1 of a machine that is one program";
   hello = executable hello "hello" "A machine that says what it is";
   checks =

@@ -50,7 +50,7 @@ runCommand "${name}-sbom"
       components = [
         (component "operating-system" kernel {
           name = "linux";
-          description = "The kernel, with nixpkgs' patches and tinyboot's configuration";
+          description = "The kernel, without patches, with tinyboot's configuration";
           licenses = [ "GPL-2.0-only" ];
         })
         (component "application" init { })

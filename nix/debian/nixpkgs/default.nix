@@ -420,7 +420,9 @@ let
         removeAttrs args [ "cargoLock" ]
         // lib.optionalAttrs (cargoLock ? lockFile) { cargoLock = cargoLock.lockFile; }
       );
+    # Another program than nixpkgs' package of this name, hence the other name of the package.
     nixfmt = standInCrane.buildPackage {
+      pname = "nixfmt-rs";
       src = standInCrane.cleanCargoSource ../nixfmt;
       CARGO_BUILD_TARGET = stdenv.hostPlatform.rust.rustcTarget;
       # Static, since it is run on the host too.
@@ -429,6 +431,17 @@ let
       meta.mainProgram = "nixfmt";
     };
     nixfmt-rfc-style = nixfmt;
+    # With nixpkgs it is treefmt: all below the given paths, or below this directory.
+    nixfmt-tree = writeShellApplication {
+      name = "treefmt";
+      runtimeInputs = [
+        nixfmt
+        findutils
+      ];
+      text = ''
+        find "''${@:-.}" -name '*.nix' -not -path '*/target/*' -exec nixfmt {} +
+      '';
+    };
     writableTmpDirAsHomeHook = makeSetupHook { name = "writable-home"; } (
       writeScript "writable-home.sh" "export HOME=$(mktemp -d)"
     );
