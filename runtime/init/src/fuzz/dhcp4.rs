@@ -8,7 +8,7 @@ use tinyboot::status::Source;
 
 use super::Input;
 use crate::net::dhcp::client::{Action, Client, State};
-use crate::net::dhcp::message::{Reply, fake};
+use crate::net::dhcp::reply::{Reply, fake};
 use crate::net::dhcp::{Backoff, Identity, Lease, is_host};
 use crate::net::names::name;
 use crate::net::resolv;

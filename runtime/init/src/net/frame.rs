@@ -37,7 +37,7 @@ pub fn broadcast(source: Ipv4Addr, payload: &[u8]) -> Option<Vec<u8>> {
     Some(header)
 }
 
-/// The UDP payload of an IPv4 packet from a server to a client, or `None` if it is anything else or damaged.
+/// The UDP payload of an IPv4 packet to a client, or `None` if it is anything else or damaged.
 /// `summed` is false if the sender left the UDP checksum to its network card: a packet of the same host.
 pub fn payload(packet: &[u8], summed: bool) -> Option<&[u8]> {
     let words = packet.first().filter(|first| *first >> 4 == 4)? & 0xf;
@@ -55,7 +55,8 @@ pub fn payload(packet: &[u8], summed: bool) -> Option<&[u8]> {
     let udp = packet.get(header_length..total)?;
     let udp_length = word(udp, 4)?;
     let udp = udp.get(..udp_length.into())?;
-    if word(udp, 0)? != SERVER_PORT || word(udp, 2)? != CLIENT_PORT {
+    // RFC 2131 has no word about the port that a server sends from, and other clients do not look at it.
+    if word(udp, 2)? != CLIENT_PORT {
         return None;
     }
     if summed && word(udp, 6)? != 0 {
@@ -145,6 +146,17 @@ mod tests {
                 "{length} bytes"
             );
         }
+    }
+
+    #[test]
+    fn a_server_may_send_from_any_port() {
+        let mut packet = reply(b"payload");
+        packet[20..22].copy_from_slice(&40_000_u16.to_be_bytes());
+        // No checksum.
+        packet[26..28].copy_from_slice(&[0, 0]);
+        assert_eq!(payload(&packet, true), Some(b"payload".as_slice()));
+        packet[22..24].copy_from_slice(&69_u16.to_be_bytes());
+        assert_eq!(payload(&packet, true), None);
     }
 
     #[test]

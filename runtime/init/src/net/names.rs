@@ -17,6 +17,21 @@ pub fn name(text: &str) -> Option<String> {
     (text.len() <= 253 && text.split('.').all(label)).then(|| text.to_owned())
 }
 
+/// Names with spaces between them, each checked by itself, as some servers have them in DHCP's option 15. None if there is a
+/// character that no such text has.
+pub fn words(text: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    if text.chars().any(char::is_control) {
+        return names;
+    }
+    for name in text.split(' ').filter_map(name) {
+        if names.len() < MOST && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 /// Reads a list of names in DNS' form (RFC 1035, section 3.1), in which a name may end with a pointer to an earlier one
 /// (section 4.1.4). Names that are not safe are left out, as is the root, with which some lists are padded. `None` if the
 /// list is malformed.
@@ -90,6 +105,23 @@ mod tests {
         );
         let chained = b"\x01a\x01b\x00\x01c\xc0\x02\x01d\xc0\x05\xc0\x00";
         assert_eq!(list(chained), names(&["a.b", "c.b", "d.c.b"]));
+    }
+
+    #[test]
+    fn names_between_spaces_are_checked_one_by_one() {
+        for (text, expected) in [
+            (
+                "us-west-2.compute.internal corp.example",
+                &["us-west-2.compute.internal", "corp.example"] as &[_],
+            ),
+            (" a.example.  -b c/d a.example", &["a.example"]),
+            ("a\nnameserver 6.6.6.6", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(Some(words(text)), names(expected), "{text:?}");
+        }
+        let many: Vec<String> = (0..100).map(|number| format!("d{number}")).collect();
+        assert_eq!(words(&many.join(" ")).len(), MOST);
     }
 
     #[test]

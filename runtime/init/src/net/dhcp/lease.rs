@@ -6,7 +6,7 @@ use std::time::Duration;
 use dhcproto::v4::OptionCode;
 
 use super::super::names::{self, name};
-use super::message::{Reply, is_host};
+use super::reply::{Reply, is_host};
 
 /// A lease as the options of an ACK say it, with everything that makes no sense left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +23,9 @@ pub struct Lease {
     pub routes: Vec<Route>,
     /// Resolvers (option 6).
     pub dns: Vec<Ipv4Addr>,
-    /// Domain (option 15).
+    /// Domain (option 15); of several the first.
     pub domain: Option<String>,
-    /// Domains to search instead of it (option 119).
+    /// Domains to search instead of it (option 119, or option 15 if it names several).
     pub search: Vec<String>,
     /// Host name (option 12).
     pub host_name: Option<String>,
@@ -61,6 +61,9 @@ pub struct Times {
 
 /// The number that stands for a lease without an end (RFC 2131, section 3.3).
 const INFINITE: u32 = u32::MAX;
+/// The time of a lease whose server does not say one, in seconds. BusyBox' client takes an hour; dhcpcd and NetworkManager
+/// take it for ever, and would not learn of a change.
+const FALLBACK: u32 = 3600;
 /// An IPv4 host need not take more than 576 bytes, so no honest server asks for less (RFC 791). The kernel would take
 /// 68, at which nothing works.
 const LEAST_MTU: u16 = 576;
@@ -79,6 +82,8 @@ impl Lease {
         if !is_host(address) || is_network_or_broadcast(address, prefix) {
             return None;
         }
+        let mut domains = reply.texts(OptionCode::DomainName).map(names::words);
+        let domains = domains.find(|it| !it.is_empty()).unwrap_or_default();
         Some(Self {
             address,
             prefix,
@@ -91,12 +96,13 @@ impl Lease {
                 .or(server)?,
             routes: routes(reply),
             dns: reply.addresses(OptionCode::DomainNameServer),
-            domain: reply.text(OptionCode::DomainName).and_then(name),
-            search: reply
-                .option(OptionCode::DomainSearch)
-                .and_then(names::list)
-                .unwrap_or_default(),
-            host_name: reply.text(OptionCode::Hostname).and_then(name),
+            domain: domains.first().cloned(),
+            search: match names::list(&reply.joined(OptionCode::DomainSearch)) {
+                Some(search) if !search.is_empty() => search,
+                _ if domains.len() > 1 => domains,
+                _ => Vec::new(),
+            },
+            host_name: reply.texts(OptionCode::Hostname).find_map(name),
             mtu: mtu(reply),
             ntp: reply.addresses(OptionCode::NtpServers),
             times: Times::from_reply(reply)?,
@@ -130,9 +136,8 @@ impl Times {
     /// The three times. T1 and T2 are half and seven eighths of the lease where the server does not say them, and both of
     /// them where what it says is not in order (RFC 2131, section 4.4.5).
     fn from_reply(reply: &Reply) -> Option<Self> {
-        let seconds = reply
-            .number(OptionCode::AddressLeaseTime)
-            .filter(|it| *it != 0)?;
+        let said = reply.number(OptionCode::AddressLeaseTime);
+        let seconds = said.or(Some(FALLBACK)).filter(|it| *it != 0)?;
         let total = Duration::from_secs(seconds.into());
         let lease = (seconds != INFINITE).then_some(total);
         let said = |code| {
@@ -153,29 +158,44 @@ impl Times {
 }
 
 fn mtu(reply: &Reply) -> Option<u16> {
-    let mtu = u16::from_be_bytes(reply.option(OptionCode::InterfaceMtu)?.try_into().ok()?);
+    let mtu = u16::from_be_bytes(reply.bytes(OptionCode::InterfaceMtu)?);
     (mtu >= LEAST_MTU).then_some(mtu)
 }
 
-/// Option 121 replaces option 3 if it is there and well formed (RFC 3442).
+/// Option 121 replaces options 3 and 33 if it is there and well formed (RFC 3442).
 fn routes(reply: &Reply) -> Vec<Route> {
-    if let Some(routes) = reply
-        .option(OptionCode::ClasslessStaticRoute)
-        .and_then(|option| classless(option, reply.yiaddr))
-    {
+    let option = reply.joined(OptionCode::ClasslessStaticRoute);
+    if let Some(routes) = classless(&option, reply.yiaddr) {
         return routes;
     }
     // A machine is not its own router, whatever a server says.
     let mut routers = reply.addresses(OptionCode::Router).into_iter();
-    routers
-        .find(|router| *router != reply.yiaddr)
-        .map(|gateway| Route {
-            destination: Ipv4Addr::UNSPECIFIED,
-            prefix: 0,
+    let router = routers.find(|router| *router != reply.yiaddr);
+    let default = router.map(|gateway| Route {
+        destination: Ipv4Addr::UNSPECIFIED,
+        prefix: 0,
+        gateway: Some(gateway),
+    });
+    let option = reply.joined(OptionCode::StaticRoutingTable);
+    let routes = default.into_iter().chain(classful(&option, reply.yiaddr));
+    routes.take(MOST_ROUTES).collect()
+}
+
+/// Reads option 33: pairs of a network, whose class is its prefix, and a router. It names no default route (RFC 2132,
+/// section 5.8).
+fn classful(bytes: &[u8], address: Ipv4Addr) -> impl Iterator<Item = Route> {
+    let (pairs, rest) = bytes.as_chunks::<8>();
+    let pairs = pairs.iter().filter(move |_| rest.is_empty());
+    pairs.filter_map(move |[a, b, c, d, gateway @ ..]| {
+        let (network, gateway) = (Ipv4Addr::new(*a, *b, *c, *d), Ipv4Addr::from(*gateway));
+        let prefix = prefix_of_class(network);
+        let possible = is_host(network) && is_host(gateway) && gateway != address;
+        possible.then(|| Route {
+            destination: Ipv4Addr::from_bits(network.to_bits() & mask(prefix)),
+            prefix,
             gateway: Some(gateway),
         })
-        .into_iter()
-        .collect()
+    })
 }
 
 /// Reads option 121: prefix length, as many octets of the network as the prefix needs, router. `None` if malformed.
@@ -255,7 +275,7 @@ fn is_network_or_broadcast(address: Ipv4Addr, prefix: u8) -> bool {
     reason = "a test that panics is a test that fails"
 )]
 mod tests {
-    use super::super::message::fake;
+    use super::super::reply::fake;
     use super::*;
     use proptest::prelude::*;
 
@@ -331,6 +351,63 @@ mod tests {
     }
 
     #[test]
+    fn routes_by_class_stand_beside_the_router() {
+        let pairs = vec![
+            10, 1, 2, 3, 10, 0, 2, 9, 192, 0, 2, 7, 10, 0, 2, 8, 0, 0, 0, 0, 10, 0, 2, 7, 172, 16,
+            0, 0, 10, 0, 2, 15,
+        ];
+        let shown = |lease: &Lease| -> Vec<_> {
+            let routes = lease.routes.iter();
+            let routes = routes.map(|it| (it.destination.octets(), it.prefix, it.gateway));
+            routes.collect()
+        };
+        let by_class = lease(&[(3, vec![10, 0, 2, 2]), (33, pairs.clone())]);
+        let via = |last| Some(Ipv4Addr::new(10, 0, 2, last));
+        assert_eq!(
+            shown(&by_class),
+            [
+                ([0, 0, 0, 0], 0, via(2)),
+                ([10, 0, 0, 0], 8, via(9)),
+                ([192, 0, 2, 0], 24, via(8)),
+            ],
+            "no default route, and none by way of ourselves"
+        );
+        let option = vec![0, 10, 0, 2, 9];
+        let replaced = lease(&[(3, vec![10, 0, 2, 2]), (33, pairs), (121, option)]);
+        assert_eq!(shown(&replaced), [([0, 0, 0, 0], 0, via(9))]);
+        assert_eq!(lease(&[(33, vec![10, 0, 2, 2])]).routes, []);
+    }
+
+    #[test]
+    fn a_lease_without_a_time_is_for_an_hour() {
+        for options in [vec![], vec![(51, vec![0, 1])]] {
+            let times = lease_at([10, 0, 2, 15], &options).map(|it| it.times);
+            assert_eq!(times, Some(lease(&[]).times));
+        }
+    }
+
+    #[test]
+    fn a_mask_that_comes_twice_is_that_mask() {
+        let mask = (1, vec![255, 255, 0, 0]);
+        let twice = lease_at([10, 0, 2, 15], &[mask.clone(), mask]);
+        assert_eq!(twice.map(|it| it.prefix), Some(16));
+    }
+
+    #[test]
+    fn a_domain_may_be_several() {
+        let several = (15, b"us-west-2.compute.internal corp.example".to_vec());
+        let found = lease(std::slice::from_ref(&several));
+        assert_eq!(
+            found.domains(),
+            ["us-west-2.compute.internal", "corp.example"]
+        );
+        assert_eq!(found.domain.as_deref(), Some("us-west-2.compute.internal"));
+        let found = lease(&[several, (119, b"\x01a\x00".to_vec())]);
+        assert_eq!(found.domains(), ["a"]);
+        assert_eq!(lease(&[(15, b"one.example".to_vec())]).search, [""; 0]);
+    }
+
+    #[test]
     fn malformed_classless_routes_leave_the_router() {
         for option in [
             vec![33, 1, 2, 3, 4, 10, 0, 2, 2],
@@ -399,11 +476,6 @@ mod tests {
         let hour = (51, seconds(3600));
         let mask = (1, vec![255, 255, 255, 0]);
         assert_eq!(
-            lease_at([10, 0, 2, 15], std::slice::from_ref(&mask)),
-            None,
-            "no time"
-        );
-        assert_eq!(
             lease_at([10, 0, 2, 15], &[(51, seconds(0)), mask.clone()]),
             None,
             "no seconds"
@@ -465,7 +537,7 @@ mod tests {
         );
         for text in [
             b"a\nnameserver 6.6.6.6".to_vec(),
-            b"a b".to_vec(),
+            b"a/b -c".to_vec(),
             b"..".to_vec(),
             b"-x".to_vec(),
             vec![b'a'; 64],

@@ -5,11 +5,13 @@ mod backoff;
 pub mod client;
 mod lease;
 pub mod message;
+pub mod reply;
 
 pub use backoff::Backoff;
 pub use client::{Action, Cause, Client};
 pub use lease::{Lease, Route, prefix_of, prefix_of_class};
-pub use message::{Identity, is_host};
+pub use message::Identity;
+pub use reply::is_host;
 
 /// What tests of other modules build on.
 #[cfg(test)]
@@ -26,7 +28,7 @@ pub mod testing {
             (51, 3600_u32.to_be_bytes().to_vec()),
             (1, vec![255, 255, 255, 0]),
         ];
-        message::fake::reply(xid, mac, address, &options)
+        reply::fake::reply(xid, mac, address, &options)
     }
 
     /// A lease of an hour, a /24, without routes or names.

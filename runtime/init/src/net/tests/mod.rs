@@ -171,6 +171,28 @@ fn a_rapid_commit_is_taken() -> Outcome {
 }
 
 #[test]
+fn a_server_that_repeats_itself_gives_a_lease_too() -> Outcome {
+    isolated(
+        path!("a_server_that_repeats_itself_gives_a_lease_too"),
+        &["dnsmasq"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            world.dnsmasq(&[
+                "--dhcp-option-force=51,3600",
+                "--dhcp-option-force=1,255.255.255.0",
+                "--dhcp-option-force=15,a.example b.example",
+            ])?;
+            let _task = world.run(Network::default());
+            assert_eq!(world.bound().await?.prefix, 24);
+            let resolvers = world.resolvers();
+            let search = resolvers.lines().next();
+            assert_eq!(search, Some("search a.example b.example"));
+            Ok(())
+        },
+    )
+}
+
+#[test]
 fn two_links_with_default_routes_live_together() -> Outcome {
     isolated(
         path!("two_links_with_default_routes_live_together"),

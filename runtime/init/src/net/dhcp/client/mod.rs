@@ -10,7 +10,8 @@ use dhcproto::v4::{MessageType, OptionCode};
 
 use super::backoff::{Backoff, renewal_delay};
 use super::lease::Lease;
-use super::message::{Identity, Reply, Request, encode, is_host};
+use super::message::{Identity, Request, encode};
+use super::reply::{Reply, is_host};
 
 /// A state in RFC 2131's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -333,7 +334,7 @@ impl Client {
     fn accept(&mut self, now: Duration, ack: &Reply) -> Vec<Action> {
         let server = ack.address(OptionCode::ServerIdentifier);
         let expected = match self.state {
-            State::Selecting => ack.option(OptionCode::RapidCommit).is_some(),
+            State::Selecting => ack.has(OptionCode::RapidCommit),
             State::Requesting => self.offer.is_some_and(|offer| {
                 ack.yiaddr == offer.address && server.is_none_or(|server| server == offer.server)
             }),

@@ -8,7 +8,7 @@ mod servers;
 mod storm;
 
 use super::*;
-use crate::net::dhcp::message::fake;
+use crate::net::dhcp::reply::fake;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
