@@ -193,9 +193,12 @@ let
     inherit name initramfs signing;
     kernel = linux;
     commandLine = lib.concatStringsSep " " (
-      [
-        "console=tty0"
-        "console=ttyS0"
+      [ "console=tty0" ]
+      # Without a speed it would be 9600 baud. The kernel takes the first of two for the same port, so that an image's own stands alone.
+      ++ lib.optional (
+        !lib.any (parameter: builtins.match "console=ttyS0(,.*)?" parameter != null) kernelParams
+      ) "console=ttyS0,115200"
+      ++ [
         "quiet"
         "loglevel=4"
         "panic=10"

@@ -57,6 +57,9 @@ mkTest {
         t.assertTrue(has(r"^<30>1 \S+ \S+ tinyboot 1 - .* app: started /app/probe "))
         t.assertTrue(has(r"^<14>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z udp udp - - .* probe: ready$"))
 
+    with subtest("the serial port has the speed of the image's command line"):
+        t.assertEqual(machine.ask("speed /dev/ttyS0"), "115200")
+
     with subtest("what the kernel complains about is on the console once, the rest of it in memory alone"):
         machine.refused("mount ext4 /dev/vda /tmp/none")
         machine.wait(r"\[ *[\d.]+\] kernel: EXT4-fs \(vda\): VFS: Can't find ext4 filesystem")

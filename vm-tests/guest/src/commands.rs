@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::{TcpListener, ToSocketAddrs};
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::SystemTime;
@@ -72,6 +73,7 @@ pub fn run(line: &str) -> io::Result<String> {
             };
             replay::run(&plan, Path::new(device))
         }
+        ["speed", path] => speed(Path::new(path)),
         ["time"] => Ok(seconds()?.to_string()),
         ["bind", port] => bind(number(port)?),
         ["addresses"] => network::addresses(),
@@ -130,6 +132,27 @@ fn count(path: &Path) -> io::Result<String> {
     let text = (before + 1).to_string();
     write(path, &text)?;
     Ok(text)
+}
+
+/// How many bits a second a terminal sends.
+fn speed(path: &Path) -> io::Result<String> {
+    let terminal = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
+        .open(path)?;
+    let mut settings = std::mem::MaybeUninit::<libc::termios>::uninit();
+    // SAFETY: the descriptor is open, and the settings are written if and only if 0 is returned.
+    let settings = unsafe {
+        if libc::tcgetattr(terminal.as_raw_fd(), settings.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        settings.assume_init()
+    };
+    Ok(match settings.c_cflag & libc::CBAUD {
+        libc::B9600 => "9600".into(),
+        libc::B115200 => "115200".into(),
+        other => format!("code {other:o}"),
+    })
 }
 
 /// Listens on a TCP port for a moment.
