@@ -104,6 +104,25 @@ mkTest {
         t.assertIn(address, links["eth0"]["ip-addresses"])
         t.assertGreater(links["eth0"]["statistics"]["rx-bytes"], 0)
 
+    with subtest("it tells what KubeVirt and libvirt ask for"):
+        [persistent, iso] = host.ask("guest-get-fsinfo")
+        t.assertEqual(
+            {name: persistent[name] for name in ["name", "mountpoint", "type"]},
+            {"name": "vda", "mountpoint": "/persistent", "type": "btrfs"},
+        )
+        t.assertEqual((iso["mountpoint"], iso["type"]), ("/iso", "iso9660"))
+        t.assertGreater(persistent["total-bytes"], persistent["used-bytes"])
+        [address] = persistent["disk"]
+        t.assertEqual((address["bus-type"], address["dev"]), ("virtio", "/dev/vda"))
+        t.assertGreater(address["pci-controller"]["slot"], 0)
+        names = [disk["name"] for disk in host.ask("guest-get-disks")]
+        t.assertIn("/dev/vda", names)
+        t.assertIn("/dev/sr0", names)
+        t.assertEqual(host.ask("guest-get-vcpus")[0], {"logical-id": 0, "online": True, "can-offline": False})
+        t.assertEqual(sorted(host.ask("guest-get-load")), ["load15m", "load1m", "load5m"])
+        t.assertEqual(host.ask("guest-get-users"), [])
+        t.assertEqual(host.ask("guest-get-timezone"), {"zone": "UTC", "offset": 0})
+
     with subtest("it sets the clock"):
         before = host.ask("guest-get-time")
         t.assertLess(abs(before / 1e9 - int(machine.ask("time"))), 30)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -59,6 +60,50 @@ pub fn os_info(name: &str) -> nix::Result<Value> {
         "kernel-release": text(kernel.release()),
         "kernel-version": text(kernel.version()),
     }))
+}
+
+/// `guest-get-vcpus`: each processor that the kernel knows. One without a switch is always on.
+pub fn processors() -> Value {
+    processors_below(Path::new("/sys/devices/system/cpu"))
+}
+
+fn processors_below(directory: &Path) -> Value {
+    let number = |name: &str| name.strip_prefix("cpu")?.parse::<u32>().ok();
+    let mut numbers: Vec<u32> = fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| number(entry.file_name().to_str()?))
+        .collect();
+    numbers.sort_unstable();
+    numbers
+        .iter()
+        .map(|number| {
+            let switch = fs::read_to_string(directory.join(format!("cpu{number}/online")));
+            json!({
+                "logical-id": number,
+                "online": switch.as_ref().map_or(true, |switch| switch.trim() == "1"),
+                "can-offline": switch.is_ok(),
+            })
+        })
+        .collect()
+}
+
+/// `guest-get-load`.
+///
+/// # Errors
+///
+/// The kernel does not tell.
+pub fn load() -> io::Result<Value> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    averages(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// proc_loadavg(5).
+fn averages(text: &str) -> Option<Value> {
+    let mut words = text.split_ascii_whitespace();
+    let mut next = || words.next()?.parse::<f64>().ok();
+    Some(json!({ "load1m": next()?, "load5m": next()?, "load15m": next()? }))
 }
 
 /// `guest-network-get-interfaces`: all of them, loopback included.
@@ -198,6 +243,30 @@ mod tests {
             },
         ]);
         assert_eq!(listed(addresses.into_iter(), directory.path()), expected);
+        Ok(())
+    }
+
+    #[test]
+    fn processors_and_their_load_have_the_protocols_form() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        for name in ["cpu10", "cpu1", "cpu0", "cpufreq", "cpuidle"] {
+            fs::create_dir(directory.path().join(name))?;
+        }
+        fs::write(directory.path().join("cpu1/online"), "1\n")?;
+        fs::write(directory.path().join("cpu10/online"), "0\n")?;
+        assert_eq!(
+            processors_below(directory.path()),
+            json!([
+                { "logical-id": 0, "online": true, "can-offline": false },
+                { "logical-id": 1, "online": true, "can-offline": true },
+                { "logical-id": 10, "online": false, "can-offline": true },
+            ])
+        );
+        assert_eq!(
+            averages("0.10 1.25 12.00 1/80 97\n"),
+            Some(json!({ "load1m": 0.1, "load5m": 1.25, "load15m": 12.0 }))
+        );
+        assert_eq!(averages("0.10 x"), None);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //!
 //! There is no command that reads or writes files or starts programs: what the host can do by this it could do without.
 
+mod disks;
 mod facts;
 mod freeze;
 mod port;
@@ -215,6 +216,14 @@ impl<S: FileSystem, F: Fn() -> S> Agent<F> {
             Command::Interfaces => facts::interfaces().map_err(|error| {
                 failed("The network interfaces cannot be listed", &error.desc())
             })?,
+            Command::FileSystems => disks::file_systems(&self.board.snapshot().storage),
+            Command::Disks => disks::disks(),
+            Command::Processors => facts::processors(),
+            Command::Load => facts::load()
+                .map_err(|error| failed("The kernel does not say how busy it is", &error))?,
+            // Nobody can log in, and nothing here knows of another time zone.
+            Command::Users => json!([]),
+            Command::Timezone => json!({ "zone": "UTC", "offset": 0 }),
             Command::Shutdown(mode) => {
                 self.shut_down(mode);
                 return Ok(None);

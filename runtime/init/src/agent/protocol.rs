@@ -35,6 +35,18 @@ pub enum Command {
     SetTime(Option<i64>),
     /// Each network interface with its addresses.
     Interfaces,
+    /// Each mounted file system with its disk.
+    FileSystems,
+    /// Each disk.
+    Disks,
+    /// Each processor.
+    Processors,
+    /// How busy they are.
+    Load,
+    /// Who has logged in.
+    Users,
+    /// The time zone.
+    Timezone,
     /// Stops the machine. Has no answer.
     Shutdown(Mode),
     /// Whether the file system is frozen.
@@ -239,6 +251,12 @@ pub const COMMANDS: &[Known] = &[
     known("guest-get-time", &[]),
     known("guest-set-time", &["time"]),
     known("guest-network-get-interfaces", &[]),
+    known("guest-get-fsinfo", &[]),
+    known("guest-get-disks", &[]),
+    known("guest-get-vcpus", &[]),
+    known("guest-get-load", &[]),
+    known("guest-get-users", &[]),
+    known("guest-get-timezone", &[]),
     Known {
         name: "guest-shutdown",
         arguments: &["mode"],
@@ -318,6 +336,12 @@ fn command(mut object: Map<String, Value>) -> Result<Command, Fault> {
             ),
         }),
         "guest-network-get-interfaces" => Command::Interfaces,
+        "guest-get-fsinfo" => Command::FileSystems,
+        "guest-get-disks" => Command::Disks,
+        "guest-get-vcpus" => Command::Processors,
+        "guest-get-load" => Command::Load,
+        "guest-get-users" => Command::Users,
+        "guest-get-timezone" => Command::Timezone,
         "guest-shutdown" => Command::Shutdown(match arguments.values.get("mode") {
             None => Mode::PowerDown,
             Some(Value::String(mode)) if mode == "powerdown" => Mode::PowerDown,
