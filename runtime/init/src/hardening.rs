@@ -11,6 +11,8 @@ use crate::helper;
 const SWITCHES: &[(&str, &str)] = &[
     // Addresses of the kernel are shown to nobody, root included.
     ("kernel/kptr_restrict", "2"),
+    // The most that the kernel can: the app's control group has its share of these, so that init always finds one.
+    ("kernel/pid_max", "4194304"),
     // In a directory like /tmp nobody is led astray by what another user put there.
     ("fs/protected_symlinks", "1"),
     ("fs/protected_hardlinks", "1"),

@@ -1,5 +1,6 @@
 //! The app: started when the machine is ready, watched, told to stop, and followed by what the settings say.
 
+mod cgroup;
 mod links;
 pub(crate) mod liveness;
 pub(crate) mod notify;
@@ -21,9 +22,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::console::since_boot;
 use crate::drivers::{self, Progress};
+use crate::mounts;
 use crate::power::Request;
 use crate::settings::Settings;
 use crate::status::Board;
+use cgroup::Group;
 use liveness::{Deadline, Failure, Liveness, Step};
 use notify::{Family, Listener, Notice};
 use policy::{GOOD_RUN, Next, Policy};
@@ -34,6 +37,10 @@ pub use process::any_left;
 const NOT_STARTED: &str = "the app cannot be started";
 /// How long the log waits for an app's last words when a process that it left behind keeps the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// For killed processes to go before what they had in memory is taken away.
+const KILL: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// How the machine's work ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +87,7 @@ pub async fn supervise(
         frozen,
         requests,
         exits,
+        group: None,
         listener: None,
         process: None,
         family: None,
@@ -93,7 +101,9 @@ pub async fn supervise(
     links::make(&settings.app.links);
     if let Some(sandbox) = &settings.app.sandbox {
         sandbox::prepare(sandbox);
+        sandbox::make_home(sandbox);
     }
+    supervisor.group = Group::new();
     // Once: a driver that hangs is waited for by one task, however often the app starts.
     let mut to_seal = Some(drivers);
     let mut policy = Policy::up_to(Duration::from_secs(settings.app.longest_pause.into()));
@@ -118,6 +128,23 @@ pub async fn supervise(
     supervisor.stop_the_rest().await
 }
 
+/// Takes away what the killed app left in memory: it would count as its successor's, for ever.
+async fn empty(app: &crate::settings::App) {
+    let deadline = Instant::now() + KILL;
+    while any_left() && Instant::now() < deadline {
+        tokio::time::sleep(PAUSE).await;
+    }
+    let sandbox = app.sandbox.clone();
+    // To free much memory takes its time.
+    let work = tokio::task::spawn_blocking(move || {
+        mounts::renew();
+        if let Some(sandbox) = sandbox {
+            sandbox::make_home(&sandbox);
+        }
+    });
+    let _ = work.await;
+}
+
 /// A shutdown that is under way.
 struct Stop {
     action: Action,
@@ -131,6 +158,8 @@ struct Supervisor<'a> {
     frozen: watch::Receiver<bool>,
     requests: &'a mut mpsc::UnboundedReceiver<Request>,
     exits: mpsc::UnboundedReceiver<(Pid, Exit)>,
+    /// Made before the first start: what is free then is the app's.
+    group: Option<Group>,
     listener: Option<Listener>,
     process: Option<Process>,
     /// Who may speak for the app that runs or ran last.
@@ -280,7 +309,8 @@ impl Supervisor<'_> {
         &mut self,
         command: &[String],
     ) -> Result<Option<(Pid, Option<Exit>)>, spawn::Error> {
-        let (process, mut starting) = process::start(command, &self.settings.app)?;
+        let (process, mut starting) =
+            process::start(command, &self.settings.app, self.group.as_mut())?;
         let pid = process.pid;
         self.process = Some(process);
         self.family = Some(Family::of(pid));
@@ -350,10 +380,15 @@ impl Supervisor<'_> {
             // Its last lines come before the line that says how it ended.
             let _ = timeout(LAST_WORDS, process.output).await;
         }
-        log::info!("app: {exit}");
         self.liveness = None;
-        let why = self.failure.take().map(|failure| format!(": it {failure}"));
+        let failed = self.failure.take().map(|failure| format!(": it {failure}"));
+        let why = failed.or_else(|| {
+            let killed = exit == Exit::Signal(nix::libc::SIGKILL);
+            let group = self.group.as_ref().filter(|_| killed)?;
+            group.out_of_memory().map(|cause| format!(": {cause}"))
+        });
         let why = why.unwrap_or_default();
+        log::info!("app: {exit}{why}");
         self.board.update(|status| {
             status.app.pid = None;
             status.app.ready = false;
@@ -379,6 +414,7 @@ impl Supervisor<'_> {
             Next::Restart(pause) => {
                 // What it left behind would hold its ports and files.
                 let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+                self.until_stop(empty(&self.settings.app)).await;
                 log::info!("app: starts again in {:.1} s", pause.as_secs_f64());
                 self.until_stop(tokio::time::sleep(pause)).await;
             }

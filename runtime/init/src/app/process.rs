@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -16,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::cgroup::Group;
 use super::{notify, sandbox, spawn};
 use crate::console;
 use crate::settings;
@@ -109,15 +111,31 @@ impl Starting {
 /// # Errors
 ///
 /// What could not be done before there was a new process.
-pub fn start(command: &[String], app: &settings::App) -> Result<(Process, Starting), spawn::Error> {
+pub fn start(
+    command: &[String],
+    app: &settings::App,
+    group: Option<&mut Group>,
+) -> Result<(Process, Starting), spawn::Error> {
+    let group = group.and_then(|group| {
+        let opened = group.open();
+        opened
+            .inspect_err(|error| log::error!("app: it is not in its control group: {error}"))
+            .ok()
+    });
+    let place = spawn::Place {
+        group,
+        own_ipc: true,
+    };
     // One pipe for both, so that their lines stay in order.
     let (reader, writer) = io::pipe()?;
+    for_everybody(&writer)?;
     let reader = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
     let process = spawn::spawn(
         command,
         environment(app),
         app.sandbox.clone(),
         writer.into(),
+        &place,
     )?;
     let pid = process.pid;
     let (begun, begins) = oneshot::channel();
@@ -131,6 +149,12 @@ pub fn start(command: &[String], app: &settings::App) -> Result<(Process, Starti
         _begun: begun,
     };
     Ok((Process { pid, output }, starting))
+}
+
+/// Has any user write to the pipe by its name, which is `/dev/stdout` for who has it open: a program may have given up root.
+fn for_everybody(pipe: &impl AsFd) -> io::Result<()> {
+    nix::sys::stat::fchmod(pipe, Mode::S_IWUSR | Mode::S_IWGRP | Mode::S_IWOTH)?;
+    Ok(())
 }
 
 /// The contract's variables and the settings'.
@@ -255,6 +279,18 @@ mod tests {
         assert_eq!(no_colour(&app).as_deref(), Some("1"));
         app.environment.insert("NO_COLOR".into(), String::new());
         assert_eq!(no_colour(&app).as_deref(), Some(""));
+    }
+
+    #[test]
+    fn any_user_can_open_the_output_by_its_name_and_none_can_read_it() -> io::Result<()> {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::PermissionsExt;
+        let (_reader, writer) = io::pipe()?;
+        for_everybody(&writer)?;
+        let name = format!("/proc/self/fd/{}", writer.as_raw_fd());
+        let mode = std::fs::metadata(&name)?.permissions().mode();
+        assert_eq!(mode & 0o777, 0o222);
+        std::fs::OpenOptions::new().write(true).open(name).map(drop)
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! Shuts the app in: limits, a view of the file systems, a user, capabilities. All of it happens in the new process before its
 //! program, by system calls that neither allocate nor lock.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -12,9 +11,9 @@ use nix::libc::{self, c_int, c_long, c_ulong};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::setrlimit;
-use nix::unistd::{Gid, Uid};
 
 use super::spawn::Step;
+use crate::mounts;
 use crate::settings::Sandbox;
 
 /// The home of an app that is not root, in memory.
@@ -42,10 +41,6 @@ pub fn prepare(sandbox: &Sandbox) {
         );
     }
     if sandbox.user != 0 {
-        note(
-            &format!("{HOME} cannot be made"),
-            make_home(Path::new(HOME), sandbox.user),
-        );
         for path in ["/etc/passwd", "/etc/group"] {
             note(
                 &format!("{path} has no entry for it"),
@@ -53,15 +48,6 @@ pub fn prepare(sandbox: &Sandbox) {
             );
         }
     }
-}
-
-fn make_home(path: &Path, user: u32) -> io::Result<()> {
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    nix::unistd::chown(path, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?;
-    Ok(())
 }
 
 /// Adds the app to a list of users or groups, unless the image brings its own list (a link) or the name or number is in it.
@@ -88,16 +74,48 @@ fn enter(path: &Path, user: u32) -> io::Result<()> {
     fs::write(path, text)
 }
 
+/// Gives the app an empty home. What fails is logged.
+pub fn make_home(sandbox: &Sandbox) {
+    if sandbox.user != 0
+        && let Err(error) = mounts::home(HOME, sandbox.user)
+    {
+        log::error!("app: {HOME} cannot be made: {error}");
+    }
+}
+
 fn has_namespace(sandbox: &Sandbox) -> bool {
     sandbox.private_tmp || sandbox.read_only_root
 }
 
-/// Shuts this process in, for ever. To be called between fork and exec.
-///
-/// # Errors
-///
-/// The first step that failed. Some may have been done then, so that the process must not go on.
-pub fn enter_sandbox(sandbox: &Sandbox) -> Result<(), (Step, Errno)> {
+/// A sandbox with everything at hand that needs memory.
+#[derive(Debug)]
+pub struct Cell {
+    sandbox: Sandbox,
+    /// Options of a `/tmp` of its own.
+    tmp: CString,
+}
+
+impl Cell {
+    /// Prepares for `sandbox`.
+    pub fn new(sandbox: Sandbox) -> Self {
+        let tmp = mounts::tmpfs_options("mode=1777", mounts::TMP_TENTHS);
+        Self {
+            sandbox,
+            tmp: CString::new(tmp).unwrap_or_default(),
+        }
+    }
+
+    /// Shuts this process in, for ever. To be called between fork and exec.
+    ///
+    /// # Errors
+    ///
+    /// The first step that failed. Some may have been done then, so that the process must not go on.
+    pub fn enter(&self) -> Result<(), (Step, Errno)> {
+        enter_sandbox(&self.sandbox, &self.tmp)
+    }
+}
+
+fn enter_sandbox(sandbox: &Sandbox, tmp: &CStr) -> Result<(), (Step, Errno)> {
     let at = |step: Step| move |cause: Errno| (step, cause);
     for (resource, value) in &sandbox.limits.0 {
         setrlimit(*resource, *value, *value).map_err(at(Step::Limits))?;
@@ -113,14 +131,7 @@ pub fn enter_sandbox(sandbox: &Sandbox) -> Result<(), (Step, Errno)> {
     }
     if sandbox.private_tmp {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(
-            Some(c"tmpfs"),
-            c"/tmp",
-            Some(c"tmpfs"),
-            flags,
-            Some(c"mode=1777"),
-        )
-        .map_err(at(Step::Tmp))?;
+        mount(Some(c"tmpfs"), c"/tmp", Some(c"tmpfs"), flags, Some(tmp)).map_err(at(Step::Tmp))?;
     }
     let kept = sandbox.kept().0;
     bound(kept).map_err(at(Step::Capabilities))?;
@@ -227,13 +238,14 @@ mod tests {
     use super::*;
     use crate::settings::{Capabilities, Limits};
     use nix::sys::resource::Resource;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
     /// What a shell says in a sandbox, in a user namespace of its own where this process has not the rights itself.
     fn said(sandbox: Sandbox, script: &str) -> io::Result<String> {
         let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+        let cell = Cell::new(sandbox);
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
         // SAFETY: as in world.rs of the network's tests; the tests' process does not depend on a lock here.
@@ -245,7 +257,7 @@ mod tests {
                     fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
                     fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
                 }
-                enter_sandbox(&sandbox).map_err(|(step, cause)| {
+                cell.enter().map_err(|(step, cause)| {
                     io::Error::from_raw_os_error(cause as i32 + step as i32 * 1000)
                 })
             });
@@ -341,10 +353,6 @@ mod tests {
         symlink(&group, &link)?;
         enter(&link, 8)?;
         assert_eq!(fs::read_to_string(&group)?, "app:x:7:\n");
-
-        let home = directory.path().join("home");
-        make_home(&home, nix::unistd::geteuid().as_raw())?;
-        assert_eq!(fs::metadata(&home)?.permissions().mode() & 0o7777, 0o700);
         Ok(())
     }
 }

@@ -149,8 +149,17 @@ impl Starting {
     }
 }
 
-/// Starts `command`, whose first word is a path, in a session of its own, with `environment` and nothing else, `output` as
-/// standard output and error, nothing to read, and shut in by `sandbox`.
+/// Where a new process is from its first moment on.
+#[derive(Debug, Default)]
+pub struct Place {
+    /// Its control group, if not init's.
+    pub group: Option<OwnedFd>,
+    /// Whether its shared memory, semaphores and message queues of System V are its own, and are gone when its last process is.
+    pub own_ipc: bool,
+}
+
+/// Starts `command`, whose first word is a path, in `place` and in a session of its own, with `environment` and nothing else,
+/// `output` as standard output and error, nothing to read, and shut in by `sandbox`.
 ///
 /// Not by the standard library: that waits for execve(2), and waits for the new process when it fails, which
 /// [`reap`](super::process::reap) does for all of them.
@@ -163,7 +172,9 @@ pub fn spawn(
     environment: BTreeMap<String, String>,
     sandbox: Option<Sandbox>,
     output: OwnedFd,
+    place: &Place,
 ) -> Result<Starting, Error> {
+    let cell = sandbox.map(sandbox::Cell::new);
     let mut image = Image::new(command, environment)?;
     let (report, writer) = io::pipe()?;
     let report = pipe::Receiver::from_owned_fd(OwnedFd::from(report))?;
@@ -175,9 +186,9 @@ pub fn spawn(
         .thread_swap_mask(SigmaskHow::SIG_SETMASK)
         .map_err(io::Error::from)?;
     // SAFETY: the new process makes system calls only, takes neither a lock nor memory, and never returns.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let failure = become_program(&mut image, sandbox.as_ref(), &input, &output);
+    let child = unsafe { fork(place) };
+    if child == Ok(0) {
+        let failure = become_program(&mut image, cell.as_ref(), &input, &output);
         let report = failed(failure);
         // SAFETY: as many bytes as there are. The process ends without any of init's own work at its end.
         unsafe {
@@ -185,17 +196,63 @@ pub fn spawn(
             libc::_exit(127);
         }
     }
-    let result = Errno::result(child).map_err(io::Error::from);
+    let result = child.map_err(io::Error::from);
     // It has no way to fail with a mask that was there before.
     let _ = before.thread_set_mask();
     let pid = Pid::from_raw(result?);
     Ok(Starting { pid, report })
 }
 
+/// Makes a process in `place`; where the kernel lacks a part of that, without it.
+///
+/// # Safety
+///
+/// As for fork(2): in the new process, which gets 0, only system calls may follow.
+unsafe fn fork(place: &Place) -> nix::Result<libc::pid_t> {
+    // linux/sched.h; the C library's constants are of different types.
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    let ipc = if place.own_ipc {
+        libc::CLONE_NEWIPC as u64
+    } else {
+        0
+    };
+    let group = place
+        .group
+        .as_ref()
+        .map(|group| (INTO_CGROUP, group.as_raw_fd() as u64));
+    for (flags, cgroup) in [
+        group.map(|(flag, group)| (flag | ipc, group)),
+        group,
+        Some((ipc, 0)).filter(|_| ipc != 0),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        // clone_args of linux/sched.h up to `cgroup`: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls,
+        // set_tid, set_tid_size, cgroup.
+        let arguments = [flags, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0, 0, 0, cgroup];
+        // SAFETY: the kernel reads as many bytes as there are; without a stack of its own the process goes on as after fork(2).
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_clone3,
+                arguments.as_ptr(),
+                size_of_val(&arguments),
+            )
+        };
+        match Errno::result(result) {
+            Ok(pid) => return Ok(pid as libc::pid_t),
+            Err(error @ (Errno::EAGAIN | Errno::ENOMEM)) => return Err(error),
+            Err(error) => log::warn!("app: it is not set apart by {flags:#x}: {}", error.desc()),
+        }
+    }
+    // SAFETY: the caller's.
+    Errno::result(unsafe { libc::fork() })
+}
+
 /// Returns only if that fails.
 fn become_program(
     image: &mut Image,
-    sandbox: Option<&Sandbox>,
+    cell: Option<&sandbox::Cell>,
     input: &OwnedFd,
     output: &OwnedFd,
 ) -> (Step, Errno) {
@@ -207,7 +264,7 @@ fn become_program(
         return (Step::Files, cause);
     }
     default_signals();
-    match prepare(sandbox) {
+    match prepare(cell) {
         Ok(()) => (Step::Exec, image.execute()),
         Err(failure) => failure,
     }
@@ -228,17 +285,33 @@ fn default_signals() {
     let _ = SigSet::empty().thread_set_mask();
 }
 
-fn prepare(sandbox: Option<&Sandbox>) -> Result<(), (Step, Errno)> {
+fn prepare(cell: Option<&sandbox::Cell>) -> Result<(), (Step, Errno)> {
     nix::unistd::setsid().map_err(|cause| (Step::Session, cause))?;
+    usual_priority();
     // The kernel gives PID 1 a hard limit of 4096 files, too few for a server that has the machine to itself. The soft
     // limit stays: select(2) cannot work with higher numbers, and who can asks for more.
     let _ = setrlimit(Resource::RLIMIT_NOFILE, 1024, OPEN_FILES);
     // The kernel never kills PID 1 for want of memory; among all others the app and what it starts come first.
     write_file(c"/proc/self/oom_score_adj", b"500");
-    if let Some(sandbox) = sandbox {
-        sandbox::enter_sandbox(sandbox)?;
+    if let Some(cell) = cell {
+        cell.enter()?;
     }
     nix::unistd::chdir(c"/").map_err(|cause| (Step::Directory, cause))
+}
+
+/// As a program expects it, whatever the priority of init's threads is. Best effort.
+fn usual_priority() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads one structure; else numbers are passed.
+    unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            0,
+            libc::SCHED_OTHER,
+            &raw const parameters,
+        );
+        libc::syscall(libc::SYS_setpriority, libc::PRIO_PROCESS, 0, 0);
+    }
 }
 
 /// Best effort.
@@ -341,7 +414,7 @@ mod tests {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let mut starting = spawn(&words, environment, None, writer.into())?;
+        let mut starting = spawn(&words, environment, None, writer.into(), &Place::default())?;
         let outcome = starting.outcome().await;
         let mut text = String::new();
         reader.read_to_string(&mut text)?;
@@ -370,6 +443,37 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn its_priority_is_the_usual_one() -> Result<(), Error> {
+        // What any process may do and undo: SCHED_BATCH, as field 41 of proc_pid_stat(5) tells.
+        let parameters = libc::sched_param { sched_priority: 0 };
+        // SAFETY: the kernel reads one structure. The thread is this test's own.
+        let result =
+            unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const parameters) };
+        Errno::result(result).map_err(io::Error::from)?;
+        let script = "read line < /proc/$$/stat; set -- ${line##*) }; echo ${17} ${39}";
+        let (_, text) = output(&["/bin/sh", "-c", script], &[]).await?;
+        assert_eq!(text, "0 0\n");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_place_that_cannot_be_had_is_done_without() -> Result<(), Error> {
+        let (mut reader, writer) = io::pipe()?;
+        let place = Place {
+            group: Some(File::open("/")?.into()),
+            own_ipc: false,
+        };
+        let words = ["/bin/sh", "-c", "echo here"].map(str::to_owned);
+        let mut starting = spawn(&words, BTreeMap::new(), None, writer.into(), &place)?;
+        starting.outcome().await?;
+        let mut text = String::new();
+        reader.read_to_string(&mut text)?;
+        let _ = nix::sys::wait::waitpid(starting.pid, None);
+        assert_eq!(text, "here\n");
+        Ok(())
+    }
+
+    #[tokio::test]
     async fn what_failed_is_named() -> Result<(), Error> {
         for (word, expected) in [
             ("/nowhere", "No such file or directory"),
@@ -384,7 +488,13 @@ mod tests {
         let limits = r#"{"limits":{"NOFILE":18446744073709551615}}"#;
         let sandbox = serde_json::from_str(limits).map_err(io::Error::from)?;
         let (_, writer) = io::pipe()?;
-        let mut starting = spawn(&words, BTreeMap::new(), Some(sandbox), writer.into())?;
+        let mut starting = spawn(
+            &words,
+            BTreeMap::new(),
+            Some(sandbox),
+            writer.into(),
+            &Place::default(),
+        )?;
         assert_eq!(
             starting.outcome().await.map_err(|error| error.to_string()),
             Err("its limits cannot be set: Operation not permitted".to_owned())
@@ -434,7 +544,13 @@ mod tests {
         let words = [path.display().to_string(), "-c".into(), "exit 0".into()];
         let start = || {
             let (_, writer) = io::pipe()?;
-            spawn(&words, BTreeMap::new(), None, writer.into())
+            spawn(
+                &words,
+                BTreeMap::new(),
+                None,
+                writer.into(),
+                &Place::default(),
+            )
         };
         let begin = Instant::now();
         let medium = stalled(&path).await?;
