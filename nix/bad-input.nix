@@ -128,24 +128,24 @@ let
     }
     {
       change.settings.network.links.eth0.addresses = [ "192.0.2.256/24" ];
-      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names of links, or \"*\", to attribute sets of the lists `addresses`, at least one such as \"192.0.2.10/24\", `gateways` and `dns` of addresses, and `search` of domains, but is { eth0 = { addresses = [ \"192.0.2.256/24\" ]; }; }.";
+      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names or hardware addresses of links, or \"*\", to attribute sets of the lists `addresses`, at least one such as \"192.0.2.10/24\", `gateways` and `dns` of addresses, and `search` of domains, but is { eth0 = { addresses = [ \"192.0.2.256/24\" ]; }; }.";
     }
     {
       change.settings.network.links."*" = {
         addresses = [ "2001:db8::1::2/64" ];
       };
-      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names of links, ";
+      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names or hardware addresses of links, ";
     }
     {
       change.settings.network.links.eth0 = {
         addresses = [ "192.0.2.10/24" ];
         gateway = "192.0.2.1";
       };
-      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names of links, ";
+      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names or hardware addresses of links, ";
     }
     {
       change.settings.network.links.eth0.dns = [ "192.0.2.53" ];
-      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names of links, ";
+      sentence = "The setting \"network.links\" of the image \"good\" must be an attribute set from names or hardware addresses of links, ";
     }
     {
       change.settings.app.onExit = "explode";

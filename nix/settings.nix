@@ -111,13 +111,13 @@ let
         || (isString value && builtins.match "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?" value != null);
     };
     networkLinks = {
-      description = "an attribute set from names of links, or \"*\", to attribute sets of the lists `addresses`, at least one such as \"192.0.2.10/24\", `gateways` and `dns` of addresses, and `search` of domains";
+      description = "an attribute set from names or hardware addresses of links, or \"*\", to attribute sets of the lists `addresses`, at least one such as \"192.0.2.10/24\", `gateways` and `dns` of addresses, and `search` of domains";
       check =
         value:
         isAttrs value
         && all (
           link:
-          builtins.match "[*]|[^/[:space:]*]{1,15}" link != null
+          builtins.match "[*]|[^/[:space:]*]{1,15}|[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}" link != null
           && isAttrs value.${link}
           && all (
             name:
@@ -305,7 +305,7 @@ let
           search = [ "example.org" ];
         };
       };
-      description = "Links that have fixed addresses instead of DHCP, by their names; \"*\" is each link that is not named. The kernel parameter `ip=` comes before this.";
+      description = "Links that have fixed addresses instead of DHCP, by their hardware addresses, such as \"52:54:00:12:34:56\", or by their names; \"*\" is each link that is not named. A hardware address comes before a name, and the kernel parameter `ip=` before both. A link that the program makes, such as a bridge, is left to the program unless it is named here.";
     };
     network.longestRetry = {
       type = types.seconds;

@@ -114,8 +114,7 @@ async fn live(
     );
     let (pause, pauses) = watch::channel(());
     let net = net::run(
-        settings.network.clone(),
-        settings.name.clone(),
+        settings.clone(),
         board.clone(),
         persistent_path.clone(),
         pauses,
@@ -146,11 +145,7 @@ async fn live(
                 .await
         }),
         tokio::spawn(storage),
-        tokio::spawn(async move {
-            if let Err(error) = net.await {
-                log::error!("net: {error}");
-            }
-        }),
+        tokio::spawn(net),
         tokio::spawn(clock),
         tokio::spawn(syslog),
     ];

@@ -1,6 +1,5 @@
 //! When the app starts: as soon as storage and the links have settled, and not later than their deadlines.
 
-use std::fs;
 use std::time::Duration;
 
 use tinyboot::status::Status;
@@ -8,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::drivers::Progress;
+use crate::net;
 use crate::settings::Settings;
 use crate::status::Board;
 
@@ -31,19 +31,31 @@ pub async fn wait(settings: &Settings, board: &Board, mut drivers: watch::Receiv
     {
         log::error!("app: starts without storage, which has not settled");
     }
-    let missing = |status: &Status| unsettled(status, &interfaces());
-    if timeout_at(
-        network,
-        status.wait_for(|status| missing(status).is_empty()),
-    )
-    .await
-    .is_err()
-    {
-        let names = missing(&board.snapshot()).join(", ");
+    if let Some(missing) = links(board, network).await {
         log::warn!(
-            "app: starts without the network: no address after {} s on {names}",
-            settings.network.deadline
+            "app: starts without the network: no address after {} s on {}",
+            settings.network.deadline,
+            missing.join(", ")
         );
+    }
+}
+
+/// Waits until all links have settled; those that have not at the deadline.
+async fn links(board: &Board, deadline: Instant) -> Option<Vec<String>> {
+    let mut status = board.subscribe();
+    loop {
+        // A link that the kernel has may not be in the status yet.
+        let hardware = net::hardware().await.unwrap_or_else(|error| {
+            log::error!("app: {error}");
+            Vec::new()
+        });
+        let missing = unsettled(&status.borrow_and_update(), &hardware);
+        if missing.is_empty() {
+            return None;
+        }
+        if timeout_at(deadline, status.changed()).await.is_err() {
+            return Some(missing);
+        }
     }
 }
 
@@ -78,31 +90,14 @@ fn seconds(count: u32) -> Duration {
     Duration::from_secs(count.into())
 }
 
-/// The interfaces that hardware stands behind.
-fn interfaces() -> Vec<String> {
-    let entries = fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .filter(|entry| entry.path().join("device").exists())
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect()
-}
-
-/// Interfaces that nobody has said about yet that they are configured or cannot be.
-fn unsettled(status: &Status, interfaces: &[String]) -> Vec<String> {
-    let settled = |name: &String| {
-        status
-            .links
-            .iter()
-            .any(|link| link.name == *name && link.settled)
-    };
-    interfaces
-        .iter()
-        .filter(|name| !settled(name))
-        .cloned()
-        .collect()
+/// Links that nobody has said about yet that they are configured or cannot be: those of the status, and those with hardware
+/// that have no task yet.
+fn unsettled(status: &Status, hardware: &[String]) -> Vec<String> {
+    let links = status.links.iter();
+    let waiting = links.filter(|link| !link.settled).map(|link| &link.name);
+    let known = |name: &&String| status.links.iter().any(|link| link.name == **name);
+    let unknown = hardware.iter().filter(|name| !known(name));
+    waiting.chain(unknown).cloned().collect()
 }
 
 #[cfg(test)]
@@ -127,8 +122,8 @@ mod tests {
                 .map(|name| (*name).to_owned())
                 .collect::<Vec<_>>()
         };
-        assert!(unsettled(&status, &[]).is_empty());
-        assert!(unsettled(&status, &names(&["eth0"])).is_empty());
+        assert_eq!(unsettled(&status, &[]), names(&["eth1"]));
+        assert_eq!(unsettled(&status, &names(&["eth0"])), names(&["eth1"]));
         assert_eq!(
             unsettled(&status, &names(&["eth0", "eth1", "eth2"])),
             names(&["eth1", "eth2"])

@@ -111,7 +111,7 @@ pub fn settings(data: &[u8]) {
         .map(String::as_str)
         .chain(["eth0"])
     {
-        if let Some(fixed) = plan.of(link) {
+        if let Some(fixed) = plan.of(link, [2, 0, 0, 0, 0, 1]) {
             check_fixed(&fixed);
             assert!(!fixed.addresses.is_empty());
         }
@@ -241,7 +241,7 @@ pub fn command_line(data: &[u8]) {
     }
     let mut plan = Plan::new(&line, &BTreeMap::new());
     for link in ["eth0", "eth1"] {
-        if let Some(fixed) = plan.of(link) {
+        if let Some(fixed) = plan.of(link, [2, 0, 0, 0, 0, 1]) {
             check_fixed(&fixed);
         }
     }

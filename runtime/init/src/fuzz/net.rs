@@ -9,7 +9,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use super::Input;
 use super::input::put;
 use super::kernel::{attribute, netlink};
-use crate::net::acd::{Detector, arp};
+use crate::net::acd::{Detector, Own, arp};
 use crate::net::frame;
 use crate::net::ipv6::options::{Content, fake, is_host, read};
 use crate::net::ipv6::{Known, default_router};
@@ -64,7 +64,7 @@ fn complement(bytes: &[u8]) -> u16 {
 /// one with somebody else about the address that is watched.
 pub fn arp(data: &[u8]) {
     let mut input = Input::new(data);
-    let mut detector = Detector::new(MAC);
+    let mut detector = Detector::new(MAC, Own::default());
     let mut now = Duration::ZERO;
     let mut sent = 0;
     for _ in 0..100 {

@@ -4,10 +4,39 @@
 pub(crate) mod arp;
 pub mod socket;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arp::{Arp, Operation};
+
+/// The hardware addresses of all links of this machine by the links' indices, also of those that init leaves alone. Two NICs in
+/// one network hear each other, and a bridge speaks with the address of its port.
+#[derive(Clone, Debug, Default)]
+pub struct Own(Arc<Mutex<BTreeMap<u32, [u8; 6]>>>);
+
+impl Own {
+    /// The link with this index has this hardware address; `None` if it has none, or is gone.
+    pub fn note(&self, link: u32, mac: Option<[u8; 6]>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match mac {
+            Some(mac) => all.insert(link, mac),
+            None => all.remove(&link),
+        };
+    }
+
+    /// Forgets all links but those for which `there` is true.
+    pub fn retain(&self, there: impl Fn(u32) -> bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|link, _| there(*link));
+    }
+
+    fn has(&self, mac: [u8; 6]) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().any(|own| *own == mac)
+    }
+}
 
 /// How long to wait after each packet (RFC 5227, section 1.1): PROBE_MIN to PROBE_MAX between two probes, ANNOUNCE_WAIT
 /// after the last one, ANNOUNCE_INTERVAL between the announcements and once more before the socket is closed.
@@ -32,6 +61,7 @@ enum Sent {
 #[derive(Debug)]
 pub struct Detector {
     mac: [u8; 6],
+    own: Own,
     /// What is watched, or was and was found free since the carrier came.
     address: Option<Ipv4Addr>,
     step: usize,
@@ -39,10 +69,11 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// A detector for the link with this hardware address, that watches nothing.
-    pub fn new(mac: [u8; 6]) -> Self {
+    /// A detector for the link with this hardware address, in a machine with those, that watches nothing.
+    pub fn new(mac: [u8; 6], own: Own) -> Self {
         Self {
             mac,
+            own,
             address: None,
             step: 0,
             next: None,
@@ -110,8 +141,8 @@ impl Detector {
     pub fn receive(&self, packet: &[u8]) -> Option<[u8; 6]> {
         let arp = Arp::decode(packet)?;
         let known = matches!(arp.operation, Operation::Request | Operation::Reply);
-        let theirs = Some(arp.sender) == self.watches() && arp.mac != self.mac;
-        (known && theirs).then_some(arp.mac)
+        let ours = arp.mac == self.mac || self.own.has(arp.mac);
+        (known && !ours && Some(arp.sender) == self.watches()).then_some(arp.mac)
     }
 }
 
@@ -125,7 +156,7 @@ mod tests {
     const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
 
     fn started() -> Detector {
-        let mut detector = Detector::new(MAC);
+        let mut detector = Detector::new(MAC, Own::default());
         detector.start(Duration::ZERO, ADDRESS);
         detector
     }
@@ -192,6 +223,21 @@ mod tests {
         let mut stopped = started();
         stopped.stop();
         assert_eq!(stopped.receive(&reply), None, "nothing is watched");
+    }
+
+    #[test]
+    fn another_link_of_this_machine_is_no_conflict() {
+        let own = Own::default();
+        let mut detector = Detector::new(MAC, own.clone());
+        detector.start(Duration::ZERO, ADDRESS);
+        let reply = arp::encode(Operation::Reply, OTHER, ADDRESS, Ipv4Addr::UNSPECIFIED);
+        own.note(3, Some(OTHER));
+        assert_eq!(detector.receive(&reply), None, "the link came later");
+        own.note(3, None);
+        assert_eq!(detector.receive(&reply), Some(OTHER), "it went");
+        own.note(3, Some(OTHER));
+        own.retain(|link| link != 3);
+        assert_eq!(detector.receive(&reply), Some(OTHER), "it went unheard");
     }
 
     proptest! {

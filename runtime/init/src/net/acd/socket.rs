@@ -11,7 +11,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::super::socket::address;
-use super::{Detector, arp};
+use super::{Detector, Own, arp};
 
 /// Ethernet's number of ARP.
 const ETH_P_ARP: u16 = 0x0806;
@@ -24,10 +24,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A watch over the link with this index and hardware address.
-    pub fn new(link: u32, mac: [u8; 6]) -> Self {
+    /// A watch over the link with this index and hardware address, in a machine with those.
+    pub fn new(link: u32, mac: [u8; 6], own: Own) -> Self {
         Self {
-            detector: Detector::new(mac),
+            detector: Detector::new(mac, own),
             link,
             socket: None,
         }

@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nix::libc;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::route::{RouteMessage, RouteProtocol, RouteScope};
-use rtnetlink::{Handle, RouteMessageBuilder};
+use rtnetlink::{AddressMessageBuilder, Handle, RouteMessageBuilder};
 use tinyboot::status::Route;
 
 use super::super::apply::{Error, outcome};
@@ -39,6 +40,35 @@ pub async fn apply(handle: &Handle, link: u32, metric: u32, fixed: &Fixed) -> Ve
             .execute()
             .await;
         errors.extend(outcome(result, &[], step));
+    }
+    errors
+}
+
+/// Takes away what [`apply`] gave. What is gone is no error.
+pub async fn remove(handle: &Handle, link: u32, metric: u32, fixed: &Fixed) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for route in routes(fixed, metric).iter().rev() {
+        let step = || {
+            let (destination, prefix) = (route.destination, route.prefix);
+            format!("removing the route to {destination}/{prefix} on link {link}")
+        };
+        let result = handle.route().del(message(route, link)).execute().await;
+        errors.extend(outcome(result, &[libc::ESRCH, libc::ENODEV], step));
+    }
+    for (address, prefix) in &fixed.addresses {
+        let message = match *address {
+            IpAddr::V4(address) => AddressMessageBuilder::<Ipv4Addr>::new()
+                .index(link)
+                .address(address, *prefix)
+                .build(),
+            IpAddr::V6(address) => AddressMessageBuilder::<Ipv6Addr>::new()
+                .index(link)
+                .address(address, *prefix)
+                .build(),
+        };
+        let step = || format!("taking the address {address} from link {link}");
+        let result = handle.address().del(message).execute().await;
+        errors.extend(outcome(result, &[libc::EADDRNOTAVAIL, libc::ENODEV], step));
     }
     errors
 }

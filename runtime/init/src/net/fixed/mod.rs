@@ -8,8 +8,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tinyboot::status::Source;
 
+use super::link::hexadecimal;
 use super::names::name;
-use crate::settings;
+use crate::settings::{self, Settings};
 use command_line::{Parameter, Way};
 
 /// What is wrong with a link's settings.
@@ -121,7 +122,15 @@ fn with_prefix(text: &str) -> Option<(IpAddr, u8)> {
     Some((address, prefix))
 }
 
-/// Which link has what. The kernel command line comes before the settings, a link's name before "*".
+/// A hardware address as a key of the settings, in lower case: `52:54:00:12:34:56`. No name of a link is that long.
+pub fn mac_key(key: &str) -> Option<String> {
+    let parts: Vec<&str> = key.split(':').collect();
+    let octet = |part: &&str| part.len() == 2 && part.bytes().all(|it| it.is_ascii_hexdigit());
+    (parts.len() == 6 && parts.iter().all(octet)).then(|| key.to_ascii_lowercase())
+}
+
+/// Which link has what. The kernel command line comes before the settings, a link's hardware address before its name, and that
+/// before "*".
 #[derive(Debug, Default)]
 pub struct Plan {
     parameters: Vec<Parameter>,
@@ -131,6 +140,18 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The plan of a machine. If it may have no settings of its own, the command line says nothing here either.
+    pub fn of_machine(command_line: &str, settings: &Settings) -> Self {
+        let mut command_line = command_line;
+        if !settings.control.machine_settings && !command_line::parse(command_line).is_empty() {
+            log::warn!(
+                "net: ip= on the kernel command line is ignored: control.machineSettings is false"
+            );
+            command_line = "";
+        }
+        Self::new(command_line, &settings.network.links)
+    }
+
     /// The plan by the kernel's parameters and the settings. What is wrong is logged and left out; a link without an address
     /// by the settings is one for DHCP.
     pub fn new(command_line: &str, settings: &BTreeMap<String, settings::FixedLink>) -> Self {
@@ -147,15 +168,24 @@ impl Plan {
                 log::error!("net: network.links: {error}; it is left out");
             }
             if !fixed.addresses.is_empty() {
-                plan.links.insert(link.clone(), fixed);
+                let key = mac_key(link).unwrap_or_else(|| link.clone());
+                plan.links.insert(key, fixed);
             }
         }
         plan
     }
 
-    /// What the link with this name has; `None` is DHCP. An address of the command line that is for no certain link is
+    /// True if the link is named, be it by its hardware address: init looks after it whoever made it.
+    pub fn names(&self, link: &str, mac: [u8; 6]) -> bool {
+        let mut parameters = self.parameters.iter();
+        parameters.any(|parameter| parameter.device.as_deref() == Some(link))
+            || self.links.contains_key(link)
+            || self.links.contains_key(&hexadecimal(mac))
+    }
+
+    /// What the link with this name and hardware address has; `None` is DHCP. An address of the command line that is for no certain link is
     /// for the first one that is asked about.
-    pub fn of(&mut self, link: &str) -> Option<Fixed> {
+    pub fn of(&mut self, link: &str, mac: [u8; 6]) -> Option<Fixed> {
         let named = |parameter: &&Parameter| parameter.device.as_deref() == Some(link);
         let unnamed = |parameter: &&Parameter| parameter.device.is_none();
         let parameters = || self.parameters.iter().rev();
@@ -176,7 +206,8 @@ impl Plan {
             }
         }
         self.links
-            .get(link)
+            .get(&hexadecimal(mac))
+            .or_else(|| self.links.get(link))
             .or_else(|| self.links.get("*"))
             .cloned()
     }
@@ -195,6 +226,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+
     fn link(addresses: &[&str], hosts: &[&str], search: &[&str]) -> settings::FixedLink {
         let strings = |list: &[&str]| list.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
         settings::FixedLink {
@@ -206,7 +239,7 @@ mod tests {
     }
 
     fn first(plan: &mut Plan, name: &str) -> Option<(String, Source)> {
-        let fixed = plan.of(name)?;
+        let fixed = plan.of(name, MAC)?;
         Some((fixed.addresses.first()?.0.to_string(), fixed.source))
     }
 
@@ -271,13 +304,13 @@ mod tests {
             first(&mut plan, "eth1"),
             Some(("10.0.0.5".into(), Source::CommandLine))
         );
-        assert_eq!(plan.of("eth2"), None);
+        assert_eq!(plan.of("eth2", MAC), None);
         assert_eq!(
             first(&mut plan, "eth3"),
             Some(("192.0.2.12".into(), Source::Settings))
         );
         assert_eq!(plan.host_name(), Some("box"));
-        assert_eq!(Plan::new("", &BTreeMap::new()).of("eth0"), None);
+        assert_eq!(Plan::new("", &BTreeMap::new()).of("eth0", MAC), None);
     }
 
     #[test]
@@ -287,7 +320,7 @@ mod tests {
             let (_, errors) = Fixed::from_settings("eth0", &settings);
             assert_eq!(errors.len(), 1, "{errors:?}");
             let settings = BTreeMap::from([("eth0".to_owned(), settings)]);
-            assert_eq!(Plan::new("", &settings).of("eth0"), None);
+            assert_eq!(Plan::new("", &settings).of("eth0", MAC), None);
         }
     }
 
@@ -299,15 +332,64 @@ mod tests {
                 first(&mut plan, "eth0"),
                 Some(("10.0.0.5".into(), Source::CommandLine))
             );
-            assert_eq!(plan.of("eth1"), None);
+            assert_eq!(plan.of("eth1", MAC), None);
         }
+    }
+
+    #[test]
+    fn a_hardware_address_comes_before_a_name() {
+        let settings = BTreeMap::from([
+            (
+                "52:54:00:12:34:5A".to_owned(),
+                link(&["192.0.2.1/24"], &[], &[]),
+            ),
+            ("eth0".to_owned(), link(&["192.0.2.2/24"], &[], &[])),
+            ("*".to_owned(), link(&["192.0.2.3/24"], &[], &[])),
+        ]);
+        let mut plan = Plan::new("ip=:::::eth7:dhcp", &settings);
+        let other = [0x52, 0x54, 0, 0x12, 0x34, 0x5a];
+        let address = |fixed: Option<Fixed>| Some(fixed?.addresses.first()?.0.to_string());
+        for (name, mac, expected, named) in [
+            ("eth0", other, Some("192.0.2.1"), true),
+            ("eth1", other, Some("192.0.2.1"), true),
+            ("eth0", MAC, Some("192.0.2.2"), true),
+            ("eth1", MAC, Some("192.0.2.3"), false),
+            ("eth7", MAC, None, true),
+        ] {
+            let found = address(plan.of(name, mac));
+            assert_eq!(found.as_deref(), expected, "{name} {mac:?}");
+            assert_eq!(plan.names(name, mac), named, "{name} {mac:?}");
+        }
+        for wrong in [
+            "eth0",
+            "52:54:00:12:34",
+            "52:54:00:12:34:5",
+            "52:54:00:12:34:+5",
+        ] {
+            assert_eq!(mac_key(wrong), None);
+        }
+    }
+
+    #[test]
+    fn a_machine_without_settings_of_its_own_has_no_ip() {
+        let mut settings = Settings::default();
+        let line = "quiet ip=192.0.2.66::192.0.2.1:255.255.255.0:evil:eth0:off:192.0.2.6";
+        let mut plan = Plan::of_machine(line, &settings);
+        assert!(plan.of("eth0", MAC).is_some() && plan.host_name() == Some("evil"));
+        settings.control.machine_settings = false;
+        let mut plan = Plan::of_machine(line, &settings);
+        assert_eq!((plan.of("eth0", MAC), plan.host_name()), (None, None));
+        assert!(!plan.names("eth0", MAC));
     }
 
     #[test]
     fn off_is_for_all_links() {
         let mut plan = Plan::new("ip=off", &BTreeMap::new());
         for name in ["eth0", "eth1"] {
-            assert_eq!(plan.of(name).map(|fixed| fixed.addresses.len()), Some(0));
+            assert_eq!(
+                plan.of(name, MAC).map(|fixed| fixed.addresses.len()),
+                Some(0)
+            );
         }
     }
 

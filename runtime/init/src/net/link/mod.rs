@@ -1,10 +1,10 @@
 //! One link's task: it joins the DHCP client to its sockets, to the kernel and to the status board.
 
 mod dhcp6;
+mod kernel;
 mod show;
 
 use std::future::pending;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,13 +21,15 @@ use super::dhcp::{Action, Cause, Client, Identity, Lease};
 use super::fixed::{self, Fixed};
 use super::saved::{self, Saved};
 use super::socket::{Packets, Unicast};
-use super::{Info, Shared, dhcp6 as protocol, ipv6, sleep};
+use super::which::Info;
+use super::{Shared, Surroundings, dhcp6 as protocol, ipv6, sleep, worker};
 use dhcp6::Dhcp6;
+use kernel::random;
 use show::{describe, terms};
 
-/// How long a link that was just brought up may take to find its carrier: the longest that negotiation takes on
-/// copper. Virtual cards say at once.
-const CARRIER_WAIT: Duration = Duration::from_secs(5);
+/// How much longer a link may look for its carrier once another link is configured: those that were brought up together end
+/// their negotiation at about the same time.
+const AFTER_OTHERS: Duration = Duration::from_secs(1);
 /// A saved lease that cannot be read within this time is not waited for.
 const LOAD_WAIT: Duration = Duration::from_millis(200);
 
@@ -55,6 +57,11 @@ pub struct Link {
     /// When the link is settled whatever becomes of it.
     settles: Duration,
     overdue: bool,
+    /// When it is brought up next, until that has worked, and how often it has not.
+    raising: Option<Duration>,
+    failures: u32,
+    /// Becomes true when some link is configured.
+    others: watch::Receiver<bool>,
 }
 
 impl Link {
@@ -63,40 +70,32 @@ impl Link {
         shared: Arc<Shared>,
         handle: Handle,
         mut news: watch::Receiver<Info>,
-        persistent: watch::Receiver<Option<PathBuf>>,
-        pauses: watch::Receiver<()>,
+        surroundings: &Surroundings,
     ) -> Self {
         let info = news.borrow_and_update().clone();
-        let identity = Identity {
-            mac: info.mac,
-            host_name: shared.settings.host_name.clone(),
-        };
-        let client_id = identity
-            .client_id()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let deadline = Duration::from_secs(shared.settings.deadline.into());
-        let dhcp6 = protocol::Client::new(info.mac, shared.backoff, Box::new(random));
+        let (client, client_id) = client(&shared, &info);
         Self {
-            client: Client::new(identity, shared.backoff, Box::new(random)),
+            client,
             client_id,
             applied: Applied::new(handle.clone(), info.index, info.mtu),
-            fixed: shared.fixed(&info.name),
+            fixed: shared.plan(|plan| plan.of(&info.name, info.mac)),
             packets: None,
             unicast: None,
-            dhcp6: Dhcp6::new(dhcp6),
-            watch: Watch::new(info.index, info.mac),
+            dhcp6: client6(&shared, &info),
+            watch: Watch::new(info.index, info.mac, shared.own.clone()),
             renewals: 0,
             epoch: Instant::now(),
             carrier: None,
-            settles: CARRIER_WAIT.min(deadline),
+            settles: Duration::MAX,
             overdue: false,
+            raising: Some(Duration::ZERO),
+            failures: 0,
+            others: shared.configured.subscribe(),
             shared,
             handle,
             news,
-            persistent,
-            pauses,
+            persistent: surroundings.persistent.clone(),
+            pauses: surroundings.pauses.clone(),
             info,
         }
     }
@@ -104,10 +103,9 @@ impl Link {
     /// Configures the link until it vanishes or `stop` is cancelled. Its address stays when it is stopped.
     pub async fn run(mut self, stop: CancellationToken) {
         self.publish();
-        self.set_routing();
-        let up = LinkUnspec::new_with_index(self.info.index).up().build();
-        if let Err(error) = self.handle.link().change(up).execute().await {
-            log::error!("net: {}: cannot be brought up: {error}", self.info.name);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = self.begin() => {}
         }
         self.fix().await;
         self.carrier_changed().await;
@@ -118,12 +116,14 @@ impl Link {
                 self.client.deadline(),
                 self.dhcp6.client.deadline(),
                 self.watch.deadline(),
+                self.raising,
                 settles,
             ];
             let wake = deadlines.into_iter().flatten().min();
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = self.news.changed() => match changed {
+                    Ok(()) if self.news.borrow().left => return self.left().await,
                     Ok(()) => self.changed().await,
                     Err(_) => return self.vanished(),
                 },
@@ -149,7 +149,14 @@ impl Link {
                 },
                 Ok(()) = self.persistent.changed() => self.save(),
                 Ok(()) = self.pauses.changed() => self.resumed().await,
+                Ok(()) = self.others.changed() => self.hurry(),
                 () = sleep(wake.map(|wake| self.epoch + wake)) => {}
+            }
+            if self.raising.is_some_and(|at| at <= self.now()) {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = self.raise() => {}
+                }
             }
             let actions = self.client.tick(self.now());
             self.perform(actions).await;
@@ -176,6 +183,9 @@ impl Link {
             self.shared
                 .board
                 .update(|status| status.links.retain(|link| link.name != old.name));
+        }
+        if old.mac != self.info.mac {
+            self.other_identity().await;
         }
         if self.carrier == Some(true) && self.info.carrier && old.losses != self.info.losses {
             log::info!("net: {}: carrier was down for a moment", self.info.name);
@@ -211,6 +221,10 @@ impl Link {
             self.load().await;
             let actions = self.client.carrier_up(self.now());
             self.perform(actions).await;
+            // Whatever the server says, or if it says nothing: the address is in use from now on.
+            if let Some(address) = self.client.lease().map(|lease| lease.address) {
+                self.watch_over(address);
+            }
         }
     }
 
@@ -265,6 +279,11 @@ impl Link {
 
     /// Gives up waiting, which is not giving up trying.
     fn settle(&mut self) {
+        if self.configured() {
+            self.shared
+                .configured
+                .send_if_modified(|old| !std::mem::replace(old, true));
+        }
         if self.settled() || self.now() < self.settles {
             return;
         }
@@ -378,8 +397,12 @@ impl Link {
         let errors = self.applied.set(lease, left).await;
         self.complain(&errors);
         self.give();
+        self.watch_over(lease.address);
+    }
+
+    fn watch_over(&mut self, address: Ipv4Addr) {
         if self.shared.settings.detect_conflicts {
-            self.watch.start(self.now(), lease.address);
+            self.watch.start(self.now(), address);
         }
     }
 
@@ -478,32 +501,6 @@ impl Link {
     fn mac(&self) -> String {
         hexadecimal(self.info.mac)
     }
-
-    /// Says what the kernel is to do with the link's routes, before there are any.
-    fn set_routing(&self) {
-        let metric = self.applied.metric().to_string();
-        let switches = [
-            // IPv6 default routes of several links have an order too; in kernels before 5.12 they have one metric.
-            ("ipv6", "ra_defrtr_metric", metric.as_str()),
-            // A link without a carrier leaves the others what it would have had.
-            ("ipv4", "ignore_routes_with_linkdown", "1"),
-            ("ipv6", "ignore_routes_with_linkdown", "1"),
-        ];
-        for (family, switch, value) in switches {
-            let path = format!("/proc/sys/net/{family}/conf/{}/{switch}", self.info.name);
-            if let Err(error) = std::fs::write(&path, value) {
-                log::debug!("net: {}: {path}: {error}", self.info.name);
-            }
-        }
-    }
-
-    fn vanished(self) {
-        log::info!("net: {}: gone", self.info.name);
-        self.shared.give(self.info.index, None);
-        self.shared
-            .board
-            .update(|status| status.links.retain(|link| link.name != self.info.name));
-    }
 }
 
 async fn receive(packets: Option<&Packets>) -> std::io::Result<Vec<u8>> {
@@ -513,13 +510,23 @@ async fn receive(packets: Option<&Packets>) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// The standard library's hasher is keyed from the kernel's generator without waiting for it to be ready, which early
-/// in a boot can take seconds. What depends on this need not be secret, only different from machine to machine.
-fn random() -> u32 {
-    RandomState::new().build_hasher().finish() as u32
+fn client(shared: &Shared, info: &Info) -> (Client, String) {
+    let identity = Identity {
+        mac: info.mac,
+        host_name: shared.settings.host_name.clone(),
+    };
+    let id = identity.client_id();
+    let id = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let client = Client::new(identity, shared.backoff, Box::new(random));
+    (client, id)
+}
+
+fn client6(shared: &Shared, info: &Info) -> Dhcp6 {
+    let client = protocol::Client::new(info.mac, shared.backoff, Box::new(random));
+    Dhcp6::new(client)
 }
 
 /// `52:54:00:12:34:56`
-fn hexadecimal(mac: [u8; 6]) -> String {
+pub fn hexadecimal(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -234,7 +234,7 @@ fn a_managed_network_gives_an_address_and_settings() -> Outcome {
                 "{kernel:?}"
             );
             world.stop.cancel();
-            task.await??;
+            task.await?;
             assert_eq!(world.addresses6().await?.len(), 1, "it stays at the end");
             Ok(())
         },

@@ -38,7 +38,8 @@ fn a_hundred_links_cost_no_threads_and_few_descriptors() -> Outcome {
                     (0..LINKS).all(|number| lease(status, &format!("cli{number}")).is_some())
                 })
                 .await?;
-            assert_eq!(entries("/proc/self/task")?, threads);
+            // The thread for slow requests, one for all links.
+            assert!(entries("/proc/self/task")? <= threads + 1);
             // A link has a socket for its messages and, for some seconds, one that looks for conflicts.
             let more = entries("/proc/self/fd")?.saturating_sub(descriptors);
             assert!(

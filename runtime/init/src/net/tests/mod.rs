@@ -5,6 +5,7 @@ mod dhcp6;
 mod flood;
 mod many;
 mod servers;
+mod several;
 pub mod world;
 
 use std::net::Ipv4Addr;
@@ -68,7 +69,7 @@ fn a_lease_becomes_address_routes_and_resolvers() -> Outcome {
             );
             assert_eq!(nix::unistd::gethostname()?, "image");
             world.stop.cancel();
-            task.await??;
+            task.await?;
             assert_eq!(
                 world.addresses("cli0").await?.len(),
                 1,
@@ -165,6 +166,12 @@ fn a_rapid_commit_is_taken() -> Outcome {
             let _task = world.run(Network::default());
             assert_eq!(world.bound().await?.host_name.as_deref(), Some("given"));
             assert_eq!(nix::unistd::gethostname()?, "given");
+            let hosts = std::fs::read_to_string(world.directory.path().join("hosts"))?;
+            let names: Vec<&str> = hosts
+                .lines()
+                .filter_map(|it| it.split('#').next())
+                .collect();
+            assert_eq!(names, ["127.0.1.1 given "], "{hosts}");
             Ok(())
         },
     )
@@ -454,7 +461,7 @@ fn a_saved_lease_is_asked_for_first() -> Outcome {
             let task = world.run(Network::default());
             let first = world.bound().await?;
             world.stop.cancel();
-            task.await??;
+            task.await?;
             let mac = world
                 .board
                 .snapshot()

@@ -17,6 +17,7 @@ use futures_util::TryStreamExt as _;
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::InfoKind;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
 use rtnetlink::{Handle, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tempfile::TempDir;
@@ -27,12 +28,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::dhcp::Backoff;
 use super::super::fixed::Plan;
-use super::super::{Error, Shared, run_with};
+use super::super::{Shared, Surroundings, run_with};
 use crate::settings;
 use crate::status::Board;
 
 /// The task that is tested.
-type Running = tokio::task::JoinHandle<Result<(), Error>>;
+type Running = tokio::task::JoinHandle<()>;
 
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -218,7 +219,8 @@ impl World {
         })
     }
 
-    fn on_server<F: Future<Output = Outcome>>(
+    /// Does `work` with the links of the servers' namespace.
+    pub fn on_server<F: Future<Output = Outcome>>(
         &self,
         work: impl FnOnce(Handle) -> F + Send + 'static,
     ) -> Outcome {
@@ -289,6 +291,7 @@ impl World {
             settings,
             image_name: "image".into(),
             resolv_conf: self.resolv_conf(),
+            hosts: self.directory.path().join("hosts"),
             backoff: Backoff {
                 first: Duration::from_millis(300),
                 longest: Duration::from_secs(1),
@@ -296,13 +299,16 @@ impl World {
             board: self.board.clone(),
             given: Default::default(),
             fixed: fixed.into(),
+            own: Default::default(),
+            configured: Default::default(),
+            like_hardware: Some(InfoKind::Veth),
         };
-        tokio::spawn(run_with(
-            shared,
-            self.persistent.subscribe(),
-            self.pauses.subscribe(),
-            self.stop.clone(),
-        ))
+        let surroundings = Surroundings {
+            persistent: self.persistent.subscribe(),
+            pauses: self.pauses.subscribe(),
+            stop: self.stop.clone(),
+        };
+        tokio::spawn(run_with(shared, surroundings))
     }
 
     /// Where the client writes its resolvers.
