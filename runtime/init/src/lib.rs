@@ -16,6 +16,13 @@
     rustdoc::private_intra_doc_links,
     reason = "it is read with its private parts, and no other crate uses it but its fuzz targets"
 )]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "a test may panic without a thread"
+    )
+)]
 
 mod agent;
 mod app;
@@ -27,15 +34,18 @@ mod files;
 pub mod fuzz;
 mod hardening;
 mod helper;
+mod limits;
 mod machine;
 mod mounts;
 mod net;
 mod own_files;
 mod power;
+mod priority;
 mod settings;
 mod shutdown;
 mod status;
 mod storage;
+mod threads;
 mod uevent;
 
 use std::convert::Infallible;
@@ -64,6 +74,9 @@ pub fn main() -> ExitCode {
 fn boot() -> io::Result<Infallible> {
     console::start()?;
     mounts::pseudo();
+    threads::start()?;
+    priority::raise();
+    shutdown::prepare();
     let watchdogs = power::watchdog::arm();
     hardening::set();
     console::open_active();
@@ -71,8 +84,10 @@ fn boot() -> io::Result<Infallible> {
     let (settings, value) = settings::load(Path::new(settings::PATH));
     let settings = machine::customise(settings, value);
     let source = clock::start(&settings.clock);
+    // Its pool stays empty: `threads` does what blocks.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(1)
         .build()?;
     runtime.block_on(live(settings, source, watchdogs))
 }

@@ -8,7 +8,7 @@ use tinyboot::status::Status;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::files;
+use crate::{files, limits};
 
 /// A cheaply clonable handle to the one status of the machine.
 #[derive(Clone, Debug)]
@@ -74,7 +74,13 @@ impl Board {
 fn write(path: &Path, status: &Status) -> io::Result<()> {
     let mut text = serde_json::to_vec_pretty(status)?;
     text.push(b'\n');
-    files::replace(path, &text)
+    match files::replace(path, &text) {
+        // Somebody may have taken the descriptors from init.
+        Err(error) if error.raw_os_error() == Some(nix::libc::EMFILE) && limits::restore() => {
+            files::replace(path, &text)
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::clock;
 use crate::power;
 use crate::settings;
 use crate::status::Board;
+use crate::threads;
 use crate::uevent::{Event, Subscription};
 use freeze::{FileSystem, Freeze, Mounted, Thawed};
 use port::{Heard, Port};
@@ -207,9 +208,9 @@ impl<S: FileSystem, F: Fn() -> S> Agent<F> {
             Command::SetTime(time) => {
                 let (clock, board) = (self.clock.clone(), self.board.clone());
                 // The RTC takes up to a second.
-                tokio::task::spawn_blocking(move || clock::set(&clock, &board, time))
+                threads::DEVICES
+                    .run(move || clock::set(&clock, &board, time))
                     .await
-                    .map_err(|error| failed("The time cannot be set", &error))?
                     .map_err(|error| failed("The time cannot be set", &error))?;
                 json!({})
             }

@@ -5,12 +5,13 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::UdpSocket;
 use tokio::time::{error::Elapsed, timeout};
 
 use super::kernel::Machine;
 use super::refusals::Refusals;
 use super::sntp::{self, Reject, Sample};
+use crate::threads;
 
 /// How long a name may take to resolve.
 const RESOLVE: Duration = Duration::from_secs(5);
@@ -57,7 +58,7 @@ pub async fn ask(
     if let Ok(address) = server.parse::<IpAddr>() {
         return ask_any(machine, [(address, sntp::PORT).into()], refusals).await;
     }
-    let resolved = timeout(RESOLVE, lookup_host((server, sntp::PORT))).await;
+    let resolved = timeout(RESOLVE, threads::resolve(server, sntp::PORT)).await;
     let addresses = resolved
         .map_err(Error::ResolveTimeout)?
         .map_err(Error::Resolve)?;

@@ -1,24 +1,26 @@
 //! The task that keeps the clock right: from whom it takes the time, and what follows of it.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tinyboot::status::Status;
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::discipline::{Correction, Discipline};
 use super::kernel::{Machine, seconds};
 use super::pace::{self, Pace, Round};
-use super::resume::Watch;
+use super::resume::{Reading, Watch};
 use super::round::{Answers, Servers};
 use super::select::{self, Choice};
 use super::sntp::Sample;
 use super::{NANOSECONDS, floor_of, raise, saved, step};
 use crate::settings;
 use crate::status::Board;
+use crate::threads;
 
 /// Between two looks at the hypervisor's clock and the RTC: the one wake-up that an idle machine has for its clock.
 const LOOK: Duration = Duration::from_secs(64);
@@ -26,6 +28,8 @@ const LOOK: Duration = Duration::from_secs(64);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Between two times that the time is saved.
 const SAVE: Duration = Duration::from_secs(3600);
+/// How long the last save may take before the machine stops.
+const LAST_SAVE: Duration = Duration::from_secs(1);
 /// How far the clock may be off after it was set by the RTC.
 const RTC_ERROR: Duration = Duration::from_secs(2);
 
@@ -52,8 +56,22 @@ pub struct Keeper<M> {
     disagreement: Option<String>,
     /// When the status and the RTC were told of the time last.
     told: Option<Instant>,
+    /// Where disks answer. They are not waited for: one that hangs takes for ever.
+    answers: mpsc::UnboundedSender<Answer>,
+    answered: Option<mpsc::UnboundedReceiver<Answer>>,
+    /// A save is under way.
+    saving: bool,
+    /// The time is to be saved once more, since that save began.
+    save_again: bool,
     pub(super) ask_at: Instant,
     look_at: Instant,
+}
+
+/// The answer of a disk.
+enum Answer {
+    Saved(io::Result<()>),
+    /// The time that was saved.
+    Loaded(Option<i64>),
 }
 
 /// What it was time for.
@@ -79,6 +97,7 @@ impl<M: Machine> Keeper<M> {
             }
             status.clock.synchronized = synchronised;
         });
+        let (answers, answered) = mpsc::unbounded_channel();
         Self {
             machine: Arc::new(machine),
             settings,
@@ -100,6 +119,10 @@ impl<M: Machine> Keeper<M> {
             outvoted: Vec::new(),
             disagreement: None,
             told: None,
+            answers,
+            answered: Some(answered),
+            saving: false,
+            save_again: false,
             ask_at: Instant::now(),
             look_at: Instant::now(),
         }
@@ -108,7 +131,10 @@ impl<M: Machine> Keeper<M> {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut status = self.board.subscribe();
         let mut storage = self.persistent.clone();
-        self.found_persistent().await;
+        let Some(mut answered) = self.answered.take() else {
+            return;
+        };
+        self.found_persistent();
         let mut save_at = Instant::now() + SAVE;
         loop {
             let known = self.network.clone();
@@ -124,24 +150,38 @@ impl<M: Machine> Keeper<M> {
                     }
                     self.network = now;
                 }
-                Ok(()) = storage.changed() => self.found_persistent().await,
+                Ok(()) = storage.changed() => self.found_persistent(),
                 () = sleep_until(save_at) => {
-                    self.save().await;
+                    self.save();
                     save_at = Instant::now() + SAVE;
                 }
+                Some(answer) = answered.recv() => self.hear(answer),
                 due = self.due() => match due {
                     Due::Look => self.look().await,
                     Due::Judge(answers) => {
                         let round = self.judge(answers).await;
                         if round == Round::Failed {
-                            self.catch_up();
+                            self.catch_up().await;
                         }
                         self.ask_at = Instant::now() + self.pace.after(round);
                     }
                 }
             }
         }
-        self.save().await;
+        self.save();
+        let last = async {
+            while self.saving
+                && let Some(answer) = answered.recv().await
+            {
+                self.hear(answer);
+            }
+        };
+        if timeout(LAST_SAVE, last).await.is_err() {
+            log::warn!(
+                "clock: the time was not saved on /persistent within {} s",
+                LAST_SAVE.as_secs()
+            );
+        }
     }
 
     /// Asks at once, and as often as at the beginning.
@@ -302,7 +342,8 @@ impl<M: Machine> Keeper<M> {
             log::warn!("clock: the hypervisor does not show its clock any longer");
             self.hurry();
         }
-        let jump = self.machine.reading().and_then(|now| self.watch.see(now));
+        let reading = self.reading().await;
+        let jump = reading.and_then(|now| self.watch.see(now));
         if let Some(jump) = jump {
             let (jump, what) = (seconds(jump), "this machine was paused, or its RTC was set");
             let way = if jump < 0.0 { "back" } else { "ahead" };
@@ -313,17 +354,17 @@ impl<M: Machine> Keeper<M> {
             self.hurry();
         }
         if self.to_ask().is_empty() {
-            self.catch_up();
+            self.catch_up().await;
         }
     }
 
     /// After a pause, without anybody else to ask: sets the clock forward by what the RTC went on meanwhile, as the RTC
     /// was believed when the machine started.
-    fn catch_up(&mut self) {
+    async fn catch_up(&mut self) {
         if !self.watch.is_open() {
             return;
         }
-        let Some(now) = self.machine.reading() else {
+        let Some(now) = self.reading().await else {
             return;
         };
         if let Some(lacking) = self.watch.lacking(now) {
@@ -383,7 +424,7 @@ impl<M: Machine> Keeper<M> {
             self.told = Some(Instant::now());
         }
         if news {
-            self.save().await;
+            self.save();
         }
         Round::Done
     }
@@ -395,45 +436,73 @@ impl<M: Machine> Keeper<M> {
     }
 
     /// `/persistent` is there: it may know a later time than the clock, unless a server told the time already.
-    async fn found_persistent(&mut self) {
+    fn found_persistent(&mut self) {
         let Some(persistent) = self.persistent.borrow().clone() else {
             return;
         };
         if self.synchronised {
-            return self.save().await;
+            return self.save();
         }
-        let (machine, settings) = (self.machine.clone(), self.settings.clone());
-        let raised = tokio::task::spawn_blocking(move || {
-            raise(machine.as_ref(), &settings, Some(&persistent))
+        let answers = self.answers.clone();
+        threads::FILES.run(move || {
+            // The receiver may be gone at the machine's end.
+            let _ = answers.send(Answer::Loaded(saved::load(&persistent)));
         });
-        if let Ok(source @ ("saved" | "floor")) = raised.await {
-            self.trusted = true;
-            self.board
-                .update(|status| status.clock.source = source.into());
-        }
     }
 
-    /// Saves the time if it is worth it, on a thread of its own: a slow disk must not hold up anything.
-    async fn save(&self) {
+    /// Begins to save the time if it is worth it. A disk that has not answered yet is not asked again meanwhile.
+    fn save(&mut self) {
         let Some(persistent) = self.persistent.borrow().clone().filter(|_| self.trusted) else {
             return;
         };
-        let now = self.machine.now().div_euclid(NANOSECONDS);
-        let saved = tokio::task::spawn_blocking(move || saved::save(&persistent, now)).await;
-        if let Ok(Err(error)) = saved {
-            log::warn!("clock: the time cannot be saved on /persistent: {error}");
+        self.save_again = self.saving;
+        if std::mem::replace(&mut self.saving, true) {
+            return;
         }
+        let now = self.machine.now().div_euclid(NANOSECONDS);
+        let answers = self.answers.clone();
+        threads::FILES.run(move || {
+            let _ = answers.send(Answer::Saved(saved::save(&persistent, now)));
+        });
+    }
+
+    fn hear(&mut self, answer: Answer) {
+        match answer {
+            Answer::Saved(result) => {
+                self.saving = false;
+                if let Err(error) = result {
+                    log::warn!("clock: the time cannot be saved on /persistent: {error}");
+                }
+                if self.save_again {
+                    self.save();
+                }
+            }
+            Answer::Loaded(saved) if !self.synchronised => {
+                let source = raise(self.machine.as_ref(), &self.settings, saved);
+                if matches!(source, "saved" | "floor") {
+                    self.trusted = true;
+                    self.board
+                        .update(|status| status.clock.source = source.into());
+                }
+            }
+            Answer::Loaded(_) => {}
+        }
+    }
+
+    async fn reading(&self) -> Option<Reading> {
+        let machine = self.machine.clone();
+        M::beside(move || machine.reading()).await.flatten()
     }
 
     /// Machines without an RTC are many, so a failure is no news. What the RTC said before counts no longer.
     async fn write_rtc(&mut self) {
         let machine = self.machine.clone();
-        let written = tokio::task::spawn_blocking(move || machine.write_rtc()).await;
-        if let Ok(Err(error)) = written {
+        let written = M::beside(move || machine.write_rtc()).await;
+        if let Some(Err(error)) = written {
             log::debug!("clock: the RTC cannot be set: {error}");
         }
         self.watch.forget();
-        if let Some(now) = self.machine.reading() {
+        if let Some(now) = self.reading().await {
             self.watch.see(now);
         }
     }

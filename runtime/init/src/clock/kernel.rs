@@ -4,19 +4,24 @@ use std::fs::File;
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::libc;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime, clock_settime};
+use tokio::time::timeout;
 
 use super::calendar::Date;
 use super::ptp::{self, Host};
 use super::resume::Reading;
+use crate::threads;
 
 /// The RTC's time in seconds since 1970, as the kernel reads it.
 const RTC: &str = "/sys/class/rtc/rtc0/since_epoch";
 const NANOSECONDS: i64 = 1_000_000_000;
+/// How long a device may take that the clock's task waits for.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the clock's task does to the machine; tests have another one.
 pub trait Machine: Send + Sync + 'static {
@@ -53,6 +58,11 @@ pub trait Machine: Send + Sync + 'static {
     ///
     /// What the kernel says, for one that there is no RTC.
     fn write_rtc(&self) -> io::Result<()>;
+    /// Does `work`, which asks a device, beside the event loop; `None` if the device takes too long, or still has not
+    /// answered an earlier question.
+    fn beside<T: Send + 'static>(
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = Option<T>> + Send;
 }
 
 /// The real one.
@@ -119,6 +129,19 @@ impl Machine for Kernel {
         // SAFETY: the descriptor is open and the time outlives the call.
         unsafe { rtc_set_time(rtc.as_raw_fd(), &raw const time) }?;
         Ok(())
+    }
+
+    async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        static WAITING: AtomicBool = AtomicBool::new(false);
+        if WAITING.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let answer = threads::DEVICES.run(move || {
+            let answer = work();
+            WAITING.store(false, Ordering::Relaxed);
+            answer
+        });
+        timeout(PATIENCE, answer).await.ok()
     }
 }
 

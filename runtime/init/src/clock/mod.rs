@@ -24,7 +24,7 @@ mod tests;
 pub use calendar::Date;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -80,15 +80,11 @@ fn floor_of(settings: &settings::Clock) -> i64 {
     i64::try_from(settings.floor).unwrap_or(0)
 }
 
-/// Sets the clock forward if it is before the floor of the settings or before the time saved below `persistent`, and
-/// says where the time comes from. Never sets it back; blocks for no more than a read of a small file.
-fn raise(
-    machine: &impl Machine,
-    settings: &settings::Clock,
-    persistent: Option<&Path>,
-) -> &'static str {
+/// Sets the clock forward if it is before the floor of the settings or before the time that was saved, and says where the
+/// time comes from. Never sets it back.
+fn raise(machine: &impl Machine, settings: &settings::Clock, saved: Option<i64>) -> &'static str {
     let floor = floor_of(settings);
-    let saved = persistent.and_then(saved::load).unwrap_or(0);
+    let saved = saved.unwrap_or(0);
     let now = machine.now().div_euclid(NANOSECONDS);
     let least = floor.max(saved);
     if now >= least {

@@ -4,15 +4,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
+use crate::threads;
 use crate::uevent::{Event, Subscription};
 
 const EV_KEY: u16 = 1;
 const KEY_POWER: u16 = 116;
 const DOWN: i32 = 1;
+/// How long a device may take to open.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// `struct input_event` of a 64-bit kernel: two words of time, type, code, value.
 const EVENT_SIZE: usize = 24;
 
@@ -28,11 +33,22 @@ pub async fn run(mut uevents: Subscription, presses: mpsc::UnboundedSender<()>) 
             if known || !has_power_key(&name) {
                 continue;
             }
-            match OpenOptions::new()
-                .read(true)
-                .custom_flags(nix::libc::O_NONBLOCK)
-                .open(Path::new("/dev/input").join(&name))
-            {
+            let path = Path::new("/dev/input").join(&name);
+            // The device's driver is asked: it may take its time.
+            let opened = threads::DEVICES.run(move || {
+                OpenOptions::new()
+                    .read(true)
+                    .custom_flags(nix::libc::O_NONBLOCK)
+                    .open(path)
+            });
+            let Ok(opened) = timeout(PATIENCE, opened).await else {
+                log::warn!(
+                    "power: /dev/input/{name} did not open within {} s",
+                    PATIENCE.as_secs()
+                );
+                continue;
+            };
+            match opened {
                 Ok(device) => {
                     drop(open.insert(name, tokio::spawn(listen(device, presses.clone()))))
                 }

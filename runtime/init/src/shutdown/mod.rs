@@ -1,15 +1,18 @@
-//! The end: kill, sync, unmount in reverse order, reboot(2). Every step has a bound.
+//! The end: kill, sync, unmount in reverse order, reboot(2). Every step has a bound; that of what disks have to write is on
+//! their progress ([`patience`]) and not on the time: a slow disk gets what it needs, one that hangs is given up.
 //!
 //! The event loop goes on meanwhile, so the watchdog is fed; steps that the hardware can hold up are done by threads
-//! that are left alone when their time is over.
+//! that exist already, and that are left alone when their time is over.
 
+mod kept;
 mod loops;
 pub(crate) mod mountinfo;
+mod patience;
 mod processes;
 
-use std::fs;
 use std::panic::PanicHookInfo;
-use std::sync::mpsc as threads;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::Duration;
 
@@ -23,24 +26,37 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::{Ending, any_left};
-use crate::console;
 use crate::power::Request;
+use crate::{console, limits, threads};
 use mountinfo::Mounted;
+use patience::Patience;
 
 /// For killed processes to go: one that the hardware holds does not.
 const KILL: Duration = Duration::from_secs(2);
 /// For init's own tasks to end.
 const TASKS: Duration = Duration::from_secs(2);
-/// For what was written to reach the disks.
+/// How long the disks may write nothing of what they were given.
 const SYNC: Duration = Duration::from_secs(20);
-/// For one file system: the retries while it is busy, and a single call.
+/// For one file system: the retries while it is busy, and a single call without any progress of the disks.
 const UNMOUNT: Duration = Duration::from_secs(3);
 const ONE_CALL: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(10);
+/// For the list of those who keep a file system busy.
+const USERS: Duration = Duration::from_secs(2);
+/// Between two looks at what the disks have written, and until the log says that they are waited for.
+const LOOK: Duration = Duration::from_millis(500);
+const TELL: Duration = Duration::from_secs(5);
+const TELL_AGAIN: Duration = Duration::from_secs(30);
 /// For the last lines to get out on a slow serial console.
 const FLUSH: Duration = Duration::from_secs(5);
 /// How long a panic's message can be read before the machine starts again.
 const READING_TIME: Duration = Duration::from_secs(5);
+
+/// Opens what the end needs. Needs `/proc`.
+pub fn prepare() {
+    limits::remember();
+    kept::open();
+}
 
 /// Ends everything in order, and the machine with it. `tasks` are told to stop already or stop when `stop` is called.
 pub async fn run(
@@ -49,6 +65,7 @@ pub async fn run(
     stop: impl FnOnce(),
     tasks: Vec<JoinHandle<()>>,
 ) -> ! {
+    limits::restore();
     kill_the_rest(ending.expired).await;
     stop();
     let all = async {
@@ -63,14 +80,13 @@ pub async fn run(
             TASKS.as_secs()
         );
     }
-    if bounded(SYNC, nix::unistd::sync).await.is_none() {
+    if patient(SYNC, nix::unistd::sync).await.is_none() {
         log::error!(
-            "shutdown: a disk took more than {} s to write what it was given",
+            "shutdown: a disk wrote nothing for {} s of what it was given",
             SYNC.as_secs()
         );
     }
-    let mounted = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    for mounted in mountinfo::to_unmount(&mounted) {
+    for mounted in kept::to_unmount() {
         unmount(mounted).await;
     }
     let mut action = ending.action;
@@ -107,7 +123,7 @@ async fn unmount(mounted: Mounted) {
     let deadline = Instant::now() + UNMOUNT;
     let error = loop {
         let target = path.clone();
-        match bounded(ONE_CALL, move || {
+        match patient(ONE_CALL, move || {
             loops::detach(&target);
             sys_mount::unmount(target, UnmountFlags::empty())
         })
@@ -130,11 +146,12 @@ async fn unmount(mounted: Mounted) {
             }
         }
     };
-    let users = processes::using(&path).join(", ");
-    let users = if users.is_empty() {
-        String::new()
-    } else {
-        format!("; it is used by {users}")
+    let place = path.clone();
+    // A process that a disk holds does not show its files.
+    let users = timeout(USERS, threads::END.run(move || processes::using(&place))).await;
+    let users = match users.unwrap_or_default().join(", ") {
+        none if none.is_empty() => none,
+        users => format!("; it is used by {users}"),
     };
     log::error!(
         "shutdown: {} cannot be unmounted: {error}{users}",
@@ -143,7 +160,7 @@ async fn unmount(mounted: Mounted) {
     // What is written so far stays consistent at least.
     let target = path.clone();
     let flags = MountFlags::REMOUNT | MountFlags::RDONLY;
-    let remounted = bounded(ONE_CALL, move || {
+    let remounted = patient(ONE_CALL, move || {
         Mount::builder()
             .fstype(kind.as_str())
             .flags(flags)
@@ -161,14 +178,48 @@ async fn unmount(mounted: Mounted) {
     }
 }
 
-async fn bounded<T: Send + 'static>(
+/// Has a thread do `work`, and waits as long as disks get on with their writing, and for `limit` when they do not.
+async fn patient<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    timeout(limit, tokio::task::spawn_blocking(work))
-        .await
-        .ok()?
-        .ok()
+    let mut work = threads::END.run(work);
+    let mut waiting = Waiting::begin(limit);
+    loop {
+        match timeout(LOOK, &mut work).await {
+            Ok(value) => return Some(value),
+            Err(_) if waiting.goes_on() => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Waiting for disks, and what the log says of it.
+struct Waiting {
+    patience: Patience,
+    tell_at: std::time::Instant,
+}
+
+impl Waiting {
+    fn begin(limit: Duration) -> Self {
+        let now = std::time::Instant::now();
+        Self {
+            patience: Patience::new(limit, now, kept::progress()),
+            tell_at: now + TELL,
+        }
+    }
+
+    fn goes_on(&mut self) -> bool {
+        let (now, progress) = (std::time::Instant::now(), kept::progress());
+        if now >= self.tell_at {
+            self.tell_at = now + TELL_AGAIN;
+            log::info!(
+                "shutdown: waiting for the disks; {} KiB are left to write",
+                progress.left
+            );
+        }
+        self.patience.see(now, progress)
+    }
 }
 
 /// Ends the machine at once. What was to be saved has been saved.
@@ -189,19 +240,26 @@ pub fn leave(action: Action) -> ! {
     }
 }
 
-/// What happens when init itself has a fault: the message, a bounded sync, a reboot. Never returns.
+/// What happens when init itself has a fault: the message, SIGTERM to the app and a few seconds for both, a sync that is
+/// waited for as long as disks get on, a reboot. Never returns, and needs no new thread.
 pub fn panicked(info: &PanicHookInfo<'_>) {
+    static ONCE: AtomicBool = AtomicBool::new(false);
+    if ONCE.swap(true, Ordering::SeqCst) {
+        // Another thread is at it.
+        loop {
+            thread::park();
+        }
+    }
     let text = info.to_string().replace('\n', " ");
     log::error!("init has a fault and restarts the machine: {text}");
+    let everybody = Pid::from_raw(-1);
+    let _ = kill(everybody, Signal::SIGTERM);
     console::flush(FLUSH);
     thread::sleep(READING_TIME);
-    let (done, synced) = threads::channel();
-    let spawned = thread::Builder::new().spawn(move || {
-        nix::unistd::sync();
-        let _ = done.send(());
-    });
-    if spawned.is_ok() {
-        let _ = synced.recv_timeout(SYNC);
-    }
+    // Who goes on writing would be waited for.
+    let _ = kill(everybody, Signal::SIGKILL);
+    let synced = threads::END.run_beside(nix::unistd::sync);
+    let mut waiting = Waiting::begin(SYNC);
+    while synced.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) && waiting.goes_on() {}
     leave(Action::Reboot);
 }

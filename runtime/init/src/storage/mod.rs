@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use crate::drivers::Progress;
 use crate::settings;
 use crate::status::Board;
+use crate::threads;
 use crate::uevent::{Event, Subscription, Uevent};
 use choose::Found;
 use create::Blank;
@@ -229,7 +230,7 @@ impl Storage {
             return;
         }
         let (name, reports) = (name.to_owned(), self.reports.clone());
-        tokio::task::spawn_blocking(move || {
+        threads::DISKS.run(move || {
             let result = sysfs::read(&name);
             // The receiver lives as long as storage does.
             let _ = reports.send(Report::Probed(name, result));
@@ -464,7 +465,7 @@ impl Storage {
         }
         self.iso = Slot::Mounting("loop".into());
         let (reports, options) = (self.reports.clone(), self.options.clone());
-        tokio::task::spawn_blocking(move || {
+        threads::DISKS.run(move || {
             let kind = Kind::Iso9660;
             // The device stays open until it is mounted: then the mount keeps its file.
             let device = image::attach(path);
@@ -492,7 +493,7 @@ impl Storage {
         *self.slot(place) = Slot::Mounting(name.clone());
         let (reports, may_grow, group) = (self.reports.clone(), self.grow, self.group);
         let options = self.options.clone();
-        tokio::task::spawn_blocking(move || {
+        threads::DISKS.run(move || {
             let result = mount::mount(place, &name, kind, &options);
             if place == Place::Persistent && matches!(result, Ok(false)) {
                 grow::fill_disk(&name, kind, place.path(), may_grow);
@@ -518,13 +519,13 @@ impl Storage {
         let (reports, token) = (self.reports.clone(), self.search.token());
         match self.search.next(&spare) {
             Step::Nothing => {}
-            Step::LookThrough(names) => drop(tokio::task::spawn_blocking(move || {
+            Step::LookThrough(names) => drop(threads::DISKS.run(move || {
                 let blank = create::look_through(&names, &token);
                 let _ = reports.send(Report::LookedThrough(blank));
             })),
             // Also those whose messages are in the queue.
             Step::Confirm => self.look_at_all(),
-            Step::Write(disk) => drop(tokio::task::spawn_blocking(move || {
+            Step::Write(disk) => drop(threads::DISKS.run(move || {
                 let _ = reports.send(Report::Created(create::fill(disk, &token)));
             })),
             Step::Several(names) => log::warn!(

@@ -85,6 +85,10 @@ impl Machine for Fake {
         self.with(|hands| hands.rtc = Some(hands.now));
         Ok(())
     }
+
+    async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        Some(work())
+    }
 }
 
 fn settings(floor: i64) -> settings::Clock {
@@ -114,13 +118,17 @@ fn the_saved_time_counts_if_it_is_later() -> io::Result<()> {
     saved::save(directory.path(), TRUTH + 5)?;
     let machine = Fake::at(0);
     assert_eq!(
-        raise(&machine, &settings(TRUTH), Some(directory.path())),
+        raise(&machine, &settings(TRUTH), saved::load(directory.path())),
         "saved"
     );
     assert_eq!(machine.now(), (TRUTH + 5) * NANOSECONDS);
     let machine = Fake::at(0);
     assert_eq!(
-        raise(&machine, &settings(TRUTH + 9), Some(directory.path())),
+        raise(
+            &machine,
+            &settings(TRUTH + 9),
+            saved::load(directory.path())
+        ),
         "floor"
     );
     assert_eq!(machine.now(), (TRUTH + 9) * NANOSECONDS);
@@ -367,4 +375,37 @@ fn the_host_sets_the_clock_either_way_but_not_before_the_floor() {
         Err("2026-11-23T11:59:59Z is before the image's floor".into())
     );
     assert_eq!(machine.now(), (TRUTH + 10) * NANOSECONDS);
+}
+
+#[test]
+fn a_disk_that_hangs_does_not_stop_the_clock() -> Outcome {
+    isolated(
+        "clock::tests::a_disk_that_hangs_does_not_stop_the_clock",
+        &[],
+        async |world| {
+            let machine = Fake::at(978_307_200);
+            let _asked = serve(2, TRUTH)?;
+            // Whoever opens a directory of this kind waits; so does who opens a FIFO that nobody writes to.
+            let hanging = world.directory.path().join("hanging");
+            nix::unistd::mkfifo(&hanging, nix::sys::stat::Mode::S_IRWXU)?;
+            world.persistent.send_replace(Some(hanging.clone()));
+            let task = keeper(&world, &machine, settings(1_700_000_000));
+            lease(&world).await?;
+            world
+                .until("synchronisation", |status| status.clock.synchronized)
+                .await?;
+            world.board.update(|status| status.links.clear());
+            world.stop.cancel();
+            // It does not wait for the disk for ever.
+            tokio::time::timeout(Duration::from_secs(30), task).await??;
+            // Lets the threads go.
+            drop(
+                std::fs::OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .open(&hanging)?,
+            );
+            Ok(())
+        },
+    )
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket, lookup_host};
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{REMOTE, Record, Source, since_boot};
 use crate::settings;
 use crate::status::Board;
+use crate::threads;
 use message::{Origin, counted, format};
 pub use target::{Target, Transport};
 
@@ -303,7 +304,7 @@ async fn within<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
 
 async fn connect(target: &Target) -> io::Result<Sink> {
     let mut result = Err(io::ErrorKind::NotFound.into());
-    for address in lookup_host((target.host.as_str(), target.port)).await? {
+    for address in threads::resolve(&target.host, target.port).await? {
         let attempt = async {
             match target.transport {
                 Transport::Udp => {

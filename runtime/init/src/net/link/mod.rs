@@ -23,6 +23,7 @@ use super::saved::{self, Saved};
 use super::socket::{Packets, Unicast};
 use super::which::Info;
 use super::{Shared, Surroundings, dhcp6 as protocol, ipv6, sleep, worker};
+use crate::threads;
 use dhcp6::Dhcp6;
 use kernel::random;
 use show::{describe, terms};
@@ -458,9 +459,8 @@ impl Link {
             return;
         };
         let (mac, client_id) = (self.mac(), self.client_id.clone());
-        let loaded =
-            tokio::task::spawn_blocking(move || saved::load(&persistent, &mac, &client_id));
-        if let Ok(Ok(Some(saved))) = timeout(LOAD_WAIT, loaded).await {
+        let loaded = threads::FILES.run(move || saved::load(&persistent, &mac, &client_id));
+        if let Ok(Some(saved)) = timeout(LOAD_WAIT, loaded).await {
             self.client.remember(saved.address);
         }
     }
@@ -478,7 +478,7 @@ impl Link {
             address: lease.address,
             server: lease.server,
         };
-        tokio::task::spawn_blocking(move || {
+        threads::FILES.run(move || {
             if let Err(error) = saved::save(&persistent, &saved) {
                 log::warn!("net: {name}: the lease cannot be saved: {error}");
             }
@@ -491,7 +491,7 @@ impl Link {
             return;
         };
         let (name, mac, client_id) = (self.info.name.clone(), self.mac(), self.client_id.clone());
-        tokio::task::spawn_blocking(move || {
+        threads::FILES.run(move || {
             if let Err(error) = saved::forget(&persistent, &mac, &client_id, address) {
                 log::warn!("net: {name}: the saved lease cannot be removed: {error}");
             }
