@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -25,6 +25,10 @@ const DIRECTORY_ONLY: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 const READ: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_CLOEXEC);
+const WRITE: OFlag = OFlag::O_WRONLY
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_CLOEXEC);
@@ -85,6 +89,33 @@ pub fn replace(persistent: &Path, name: &str, text: &[u8], sync: Sync) -> io::Re
         File::from(directory).sync_all()?;
     }
     Ok(())
+}
+
+/// Writes the short file `name` in its place, so that a full disk takes it, and has the disk have it. Only a file that is as long
+/// and that nobody else may have a hand in is written over; else it is replaced as a whole.
+///
+/// # Errors
+///
+/// What the file system says, or a directory is not init's.
+pub fn overwrite(persistent: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+    let in_place = || -> io::Result<bool> {
+        let (directory, name) = open(persistent, name, false)?;
+        let file = File::from(openat(&directory, name, WRITE, Mode::empty())?);
+        let metadata = file.metadata()?;
+        let ours = metadata.is_file()
+            && metadata.nlink() == 1
+            && metadata.uid() == Uid::effective().as_raw()
+            && metadata.len() == text.len() as u64;
+        if ours {
+            file.write_all_at(text, 0)?;
+            file.sync_all()?;
+        }
+        Ok(ours)
+    };
+    match in_place() {
+        Ok(true) => Ok(()),
+        Ok(false) | Err(_) => replace(persistent, name, text, Sync::Now),
+    }
 }
 
 /// Removes the file `name`, if there is one.

@@ -290,7 +290,7 @@ impl Supervisor<'_> {
                 Event::Time => {
                     let now = Instant::now();
                     if well.is_some_and(|at| at <= now) {
-                        short_boots::forget(self.persistent.borrow().clone());
+                        short_boots::forget(self.persistent.clone());
                         good = None;
                     }
                     if let Some(reason) = self.check(pid, now) {
