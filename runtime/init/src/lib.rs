@@ -79,6 +79,7 @@ fn boot() -> io::Result<Infallible> {
     shutdown::prepare();
     let watchdogs = power::watchdog::arm();
     hardening::set();
+    power::firmware::prepare();
     console::open_active();
     console::keep();
     let (settings, value) = settings::load(Path::new(settings::PATH));

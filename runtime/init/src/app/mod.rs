@@ -26,6 +26,7 @@ use crate::mounts;
 use crate::power::Request;
 use crate::settings::Settings;
 use crate::status::Board;
+use crate::threads;
 use cgroup::Group;
 use liveness::{Deadline, Failure, Liveness, Step};
 use notify::{Family, Listener, Notice};
@@ -136,13 +137,13 @@ async fn empty(app: &crate::settings::App) {
     }
     let sandbox = app.sandbox.clone();
     // To free much memory takes its time.
-    let work = tokio::task::spawn_blocking(move || {
+    let work = threads::END.run(move || {
         mounts::renew();
         if let Some(sandbox) = sandbox {
             sandbox::make_home(&sandbox);
         }
     });
-    let _ = work.await;
+    work.await;
 }
 
 /// A shutdown that is under way.

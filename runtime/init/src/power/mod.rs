@@ -1,6 +1,7 @@
 //! Who may ask the machine to stop: the power button, Ctrl-Alt-Del, and signals to PID 1.
 
 mod acpi;
+pub mod firmware;
 pub(crate) mod genetlink;
 pub(crate) mod keys;
 pub mod watchdog;

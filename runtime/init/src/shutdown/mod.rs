@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::{Ending, any_left};
-use crate::power::Request;
+use crate::power::{Request, firmware};
 use crate::{console, limits, threads};
 use mountinfo::Mounted;
 use patience::Patience;
@@ -225,6 +225,10 @@ impl Waiting {
 /// Ends the machine at once. What was to be saved has been saved.
 pub fn leave(action: Action) -> ! {
     let (text, mode) = match action {
+        Action::PowerOff if !firmware::can_power_off() => {
+            log::warn!("power: this machine cannot switch itself off; it is reset instead");
+            ("reset", RebootMode::RB_AUTOBOOT)
+        }
         Action::PowerOff => ("power off", RebootMode::RB_POWER_OFF),
         Action::Reboot => ("reboot", RebootMode::RB_AUTOBOOT),
     };
