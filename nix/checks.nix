@@ -2,6 +2,7 @@
 {
   lib,
   runCommand,
+  writeText,
   nixfmt,
   shellcheck-minimal,
   image,
@@ -52,6 +53,14 @@ templates
       callPackage ./kernel/config.nix {
         inherit kernel;
         linux_6_12 = linux_6_18;
+        # Linux 6.14 made both CRC32 options parts of its library; igc depends on the third since 6.16.
+        extraFragments = [
+          (writeText "linux-6-18.config" ''
+            CONFIG_CRC32_SARWATE=n
+            CONFIG_CRYPTO_CRC32C_INTEL=n
+            CONFIG_ETHTOOL_NETLINK=y
+          '')
+        ];
       }
     )
   )
