@@ -277,7 +277,7 @@ let
       type = types.hostName;
       default = null;
       example = "kiosk";
-      description = "Host name; without it the one that DHCP gives, else the image's name.";
+      description = "Host name; without it the one that DHCP gives, else the image's name. DHCP servers are told it, or else the image's name.";
     };
     network.deadline = {
       type = types.seconds;

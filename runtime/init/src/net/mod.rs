@@ -93,6 +93,14 @@ impl Shared {
         look(&mut self.fixed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The machine's name if the links were given this.
+    fn host_name(&self, links: &resolv::Links) -> String {
+        self.plan(|plan| {
+            let configured = plan.host_name().or(self.settings.host_name.as_deref());
+            resolv::host_name(configured, links, &self.image_name)
+        })
+    }
+
     /// Takes note of what a link was given, `None` when it is gone, and writes resolv.conf and the host name anew.
     fn give(&self, link: u32, given: Option<Given>) {
         let mut links = self.given.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,9 +111,7 @@ impl Shared {
         let dns = resolv::merge(&links);
         write(&self.resolv_conf, &resolv::text(&dns));
         self.board.update(|status| status.dns = dns);
-        let configured = self.plan(|plan| plan.host_name().map(str::to_owned));
-        let configured = configured.or_else(|| self.settings.host_name.clone());
-        let name = resolv::host_name(configured.as_deref(), &links, &self.image_name);
+        let name = self.host_name(&links);
         if let Err(error) = nix::unistd::sethostname(&name) {
             log::warn!("net: the host name cannot be set to {name}: {error}");
         }

@@ -2,7 +2,7 @@
 //! router advertisements (RFC 8106) have them.
 
 /// As many names of one list are read; no resolver searches more.
-const MOST: usize = 32;
+pub const MOST: usize = 32;
 
 /// A name that is safe in resolv.conf and as a host name: dot-separated labels of letters, digits, `-` and `_`.
 pub fn name(text: &str) -> Option<String> {

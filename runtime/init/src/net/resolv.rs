@@ -80,8 +80,11 @@ pub fn text(dns: &Dns) -> String {
     text
 }
 
+/// The longest host name that the kernel takes.
+const LONGEST_NAME: usize = 64;
+
 /// The machine's name: what the settings say, else what the first link with a name was given, else the image's name.
-/// Characters that a host name cannot have become `-`.
+/// Characters that a host name cannot have become `-`. Of a name that is too long the last labels go.
 pub fn host_name(configured: Option<&str>, links: &Links, image: &str) -> String {
     let given = links.values().find_map(|given| given.host_name.as_deref());
     let name: String = configured
@@ -95,13 +98,23 @@ pub fn host_name(configured: Option<&str>, links: &Links, image: &str) -> String
                 '-'
             }
         })
-        .take(64)
         .collect();
-    let name = name.trim_matches(|character| character == '-' || character == '.');
+    let trim = |name: &str| {
+        let name = name.trim_matches(|character| character == '-' || character == '.');
+        name.to_owned()
+    };
+    let mut name = trim(&name);
+    while name.len() > LONGEST_NAME {
+        match name.rfind('.') {
+            Some(dot) => name.truncate(dot),
+            None => name.truncate(LONGEST_NAME),
+        }
+    }
+    name = trim(&name);
     if name.is_empty() {
         "tinyboot".into()
     } else {
-        name.into()
+        name
     }
 }
 
@@ -203,5 +216,28 @@ mod tests {
         assert_eq!(host_name(None, &links, "image"), "given");
         assert_eq!(host_name(None, &Links::new(), "my image"), "my-image");
         assert_eq!(host_name(None, &Links::new(), ""), "tinyboot");
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_loses_whole_labels() {
+        let label = "x".repeat(30);
+        for (long, short) in [
+            (format!("{label}.{label}.com"), format!("{label}.{label}")),
+            (
+                format!("{label}xx.{label}.com"),
+                format!("{label}xx.{label}"),
+            ),
+            (format!("{label}.{label}x.com"), format!("{label}.{label}x")),
+            (format!("{label}.{label}xxxx.com"), label.clone()),
+            (format!("box.{}", "x".repeat(63)), "box".into()),
+            ("x".repeat(70), "x".repeat(64)),
+        ] {
+            let named = Given {
+                host_name: Some(long.clone()),
+                ..Given::default()
+            };
+            let links = Links::from([(2, named)]);
+            assert_eq!(host_name(None, &links, "image"), short, "{long}");
+        }
     }
 }

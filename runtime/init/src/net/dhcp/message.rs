@@ -2,8 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{DhcpOption, DhcpOptions, MessageType, OptionCode};
-use dhcproto::{Encodable, Encoder};
+use dhcproto::v4::{MessageType, OptionCode};
 
 /// What every message of one client says about it.
 #[derive(Clone, Debug)]
@@ -40,6 +39,10 @@ pub struct Request {
     pub requested: Option<Ipv4Addr>,
     /// The server whose offer is taken (option 54).
     pub server: Option<Ipv4Addr>,
+    /// Asks for a lease without an offer (option 80, RFC 4039).
+    pub rapid: bool,
+    /// The longest reply that fits into a packet of the link (option 57).
+    pub longest_reply: u16,
 }
 
 /// The options that a reply should carry (option 55), the important ones first.
@@ -78,31 +81,35 @@ pub fn encode(identity: &Identity, request: &Request) -> Vec<u8> {
     bytes.resize(236, 0);
     bytes.extend_from_slice(&COOKIE);
 
-    let mut options = DhcpOptions::new();
-    options.insert(DhcpOption::MessageType(request.kind));
-    options.insert(DhcpOption::ClientIdentifier(identity.client_id()));
+    // The kind comes first: some servers look for it nowhere else.
+    let mut put = |code: OptionCode, value: &[u8]| {
+        // None of ours is longer than an option can be.
+        if let Ok(length) = u8::try_from(value.len()) {
+            bytes.extend_from_slice(&[code.into(), length]);
+            bytes.extend_from_slice(value);
+        }
+    };
+    put(OptionCode::MessageType, &[request.kind.into()]);
+    put(OptionCode::ClientIdentifier, &identity.client_id());
     // A DECLINE has nothing that asks for an answer: RFC 2131, table 5.
     if request.kind != MessageType::Decline {
-        options.insert(DhcpOption::ParameterRequestList(WANTED.to_vec()));
-        options.insert(DhcpOption::MaxMessageSize(1500));
+        put(OptionCode::ParameterRequestList, &WANTED.map(u8::from));
+        let longest = request.longest_reply.to_be_bytes();
+        put(OptionCode::MaxMessageSize, &longest);
         if let Some(name) = &identity.host_name {
-            options.insert(DhcpOption::Hostname(name.clone()));
+            put(OptionCode::Hostname, name.as_bytes());
         }
     }
     if let Some(address) = request.requested {
-        options.insert(DhcpOption::RequestedIpAddress(address));
+        put(OptionCode::RequestedIpAddress, &address.octets());
     }
     if let Some(server) = request.server {
-        options.insert(DhcpOption::ServerIdentifier(server));
+        put(OptionCode::ServerIdentifier, &server.octets());
     }
-    if request.kind == MessageType::Discover {
-        options.insert(DhcpOption::RapidCommit);
+    if request.rapid {
+        put(OptionCode::RapidCommit, &[]);
     }
-    let mut area = Vec::new();
-    // Options of bounded length always fit into memory.
-    if options.encode(&mut Encoder::new(&mut area)).is_ok() {
-        bytes.extend_from_slice(&area);
-    }
+    bytes.push(OptionCode::End.into());
     bytes.resize(bytes.len().max(SHORTEST), 0);
     bytes
 }
@@ -111,7 +118,7 @@ pub fn encode(identity: &Identity, request: &Request) -> Vec<u8> {
 #[allow(clippy::panic, reason = "a test that panics is a test that fails")]
 mod tests {
     use super::*;
-    use dhcproto::v4::Opcode;
+    use dhcproto::v4::{DhcpOption, Opcode};
 
     const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
@@ -124,6 +131,8 @@ mod tests {
             ciaddr: Ipv4Addr::UNSPECIFIED,
             requested: None,
             server: None,
+            rapid: true,
+            longest_reply: 1500,
         }
     }
 
@@ -135,6 +144,7 @@ mod tests {
         };
         let bytes = encode(&identity, &discover());
         assert!(bytes.len() >= SHORTEST);
+        assert_eq!(bytes.get(240..243), Some([53, 1, 1].as_slice()));
         let read = <dhcproto::v4::Message as dhcproto::Decodable>::decode(
             &mut dhcproto::Decoder::new(&bytes),
         );

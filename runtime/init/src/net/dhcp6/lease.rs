@@ -23,10 +23,19 @@ pub struct Settings {
 impl Settings {
     /// Those of a reply.
     pub fn of(options: Options<'_>) -> Self {
-        let search = options.get(option::SEARCH).and_then(names::list);
+        let mut search: Vec<String> = Vec::new();
+        for name in options
+            .all(option::SEARCH)
+            .filter_map(names::list)
+            .flatten()
+        {
+            if search.len() < names::MOST && !search.contains(&name) {
+                search.push(name);
+            }
+        }
         Self {
             dns: options.addresses(option::DNS),
-            search: search.unwrap_or_default(),
+            search,
             ntp: options.time_servers(),
         }
     }

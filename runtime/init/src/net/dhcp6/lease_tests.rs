@@ -33,6 +33,21 @@ fn seconds(time: u64) -> Option<Duration> {
 }
 
 #[test]
+fn lists_that_come_in_several_options_are_one() {
+    let dns = [ADDRESS, OTHER, ADDRESS].map(|it| fake::option(option::DNS, &it.octets()));
+    let malformed = fake::option(option::DNS, &[0; 15]);
+    let search = [b"\x01a\x00".as_slice(), b"\x01b\x00\x01a\x00", b"\x01"];
+    let search = search.map(|names| fake::option(option::SEARCH, names));
+    let options = [dns.as_slice(), &[malformed], &search].concat().concat();
+    let settings = Options::read(&options).map(Settings::of);
+    let found = settings.map(|it| (it.dns, it.search));
+    assert_eq!(
+        found,
+        Some((vec![ADDRESS, OTHER], vec!["a".to_owned(), "b".to_owned()]))
+    );
+}
+
+#[test]
 fn times_are_the_servers_if_they_are_in_order() {
     let times = |held: Option<Held>| held.map(|it| (it.renew, it.rebind, it.preferred, it.valid));
     let cases = [

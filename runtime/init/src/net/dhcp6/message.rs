@@ -92,6 +92,8 @@ pub struct Request<'a> {
     pub association: Option<Option<Ipv6Addr>>,
     /// The server that is meant; any if there is none.
     pub server: Option<&'a [u8]>,
+    /// Asks for an address without an Advertise (section 21.14).
+    pub rapid: bool,
 }
 
 /// The bytes of a message.
@@ -129,7 +131,7 @@ pub fn encode(identity: &Identity, request: &Request<'_>) -> Vec<u8> {
         let codes: Vec<u8> = wanted.iter().flat_map(|code| code.to_be_bytes()).collect();
         put(&mut bytes, option::WANTED, &codes);
     }
-    if request.kind == kind::SOLICIT {
+    if request.rapid {
         put(&mut bytes, option::RAPID_COMMIT, &[]);
     }
     if let Some(address) = request.association {
@@ -197,15 +199,20 @@ impl<'a> Options<'a> {
         said.map_or(status::SUCCESS, |code| u16::from_be_bytes(*code))
     }
 
-    /// The addresses of an option that is a list of them, those that a host can have. An option of a wrong length is as if
-    /// it were not there.
+    /// The addresses of an option that is a list of them, those that a host can have, each once. Some servers send an option
+    /// for each. One of a wrong length is as if it were not there.
     pub fn addresses(self, code: u16) -> Vec<Ipv6Addr> {
-        let (chunks, rest) = self.get(code).unwrap_or_default().as_chunks::<16>();
-        if !rest.is_empty() {
-            return Vec::new();
+        let mut addresses = Vec::new();
+        for value in self.all(code) {
+            let (chunks, rest) = value.as_chunks::<16>();
+            for address in chunks.iter().map(|octets| Ipv6Addr::from(*octets)) {
+                let new = is_host(&address) && !addresses.contains(&address);
+                if new && rest.is_empty() && addresses.len() < MOST_ADDRESSES {
+                    addresses.push(address);
+                }
+            }
         }
-        let addresses = chunks.iter().map(|octets| Ipv6Addr::from(*octets));
-        addresses.filter(is_host).take(MOST_ADDRESSES).collect()
+        addresses
     }
 
     /// Time servers: the addresses of RFC 5908, else those of RFC 4075. Names and multicast are not used.

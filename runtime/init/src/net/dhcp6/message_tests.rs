@@ -16,6 +16,7 @@ fn request(kind: u8) -> Request<'static> {
         elapsed: 7,
         association: Some(Some(ADDRESS)),
         server: Some(SERVER),
+        rapid: kind == kind::SOLICIT,
     }
 }
 
@@ -156,7 +157,9 @@ fn addresses_that_no_server_has_are_left_out() {
     assert_eq!(read(&option), Some(vec![local, ADDRESS]));
     let odd = fake::option(option::DNS, bytes.get(1..).unwrap_or_default());
     assert_eq!(read(&odd), Some(Vec::new()));
-    let many = fake::option(option::DNS, &ADDRESS.octets().repeat(4000));
+    let octets = |number| Ipv6Addr::from_bits(ADDRESS.to_bits() + number).octets();
+    let octets: Vec<u8> = (0..4000).flat_map(octets).collect();
+    let many = fake::option(option::DNS, &octets);
     assert_eq!(read(&many).map(|it| it.len()), Some(MOST_ADDRESSES));
     assert!(can_be_given(&ADDRESS) && !list.iter().take(5).any(can_be_given));
 }

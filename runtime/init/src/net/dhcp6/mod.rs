@@ -10,6 +10,7 @@
 //!   offer is passed over for a second, so that another server gets its turn whatever the preferences are.
 //! - A Solicit or an Information-request is repeated at least as often as `network.longestRetry` says, not once an hour,
 //!   until a server says what it wants (SOL_MAX_RT, INF_MAX_RT).
+//! - The first Solicit alone asks for a rapid commit, since some servers do not answer one that does.
 //! - All goes to all servers on the link (RFC 9915 has dropped unicast), so that UseMulticast has nothing to tell.
 //! - Nothing is released at a shutdown: neither is a DHCPv4 lease, and the next boot gets the same address back.
 

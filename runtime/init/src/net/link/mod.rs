@@ -513,7 +513,7 @@ async fn receive(packets: Option<&Packets>) -> std::io::Result<Vec<u8>> {
 fn client(shared: &Shared, info: &Info) -> (Client, String) {
     let identity = Identity {
         mac: info.mac,
-        host_name: shared.settings.host_name.clone(),
+        host_name: Some(shared.host_name(&Default::default())),
     };
     let id = identity.client_id();
     let id = id.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -258,7 +258,7 @@ fn a_flood_of_other_answers_does_not_keep_a_machine_from_its_address() -> Outcom
                     if let Some(byte) = other.get_mut(3) {
                         *byte ^= 1;
                     }
-                    let flood = std::iter::repeat_n(other, 2000);
+                    let flood = std::iter::repeat_n(other, 1000);
                     flood.chain([ours]).collect()
                 })
                 .await?;

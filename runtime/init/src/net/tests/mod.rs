@@ -68,6 +68,11 @@ fn a_lease_becomes_address_routes_and_resolvers() -> Outcome {
                 "search a.example.test b.example.test\nnameserver 10.9.0.1\nnameserver 10.9.0.2\n"
             );
             assert_eq!(nix::unistd::gethostname()?, "image");
+            let leases = std::fs::read_to_string(world.directory.path().join("dnsmasq.leases"))?;
+            assert!(
+                leases.contains(" image "),
+                "the server knows the name: {leases}"
+            );
             world.stop.cancel();
             task.await?;
             assert_eq!(

@@ -8,12 +8,11 @@ const AFTER_DECLINE: Duration = Duration::from_secs(10);
 impl Client {
     /// True if a NAK comes from someone who has a say: the server that was asked, or any if all were asked.
     pub(super) fn refuses(&self, nak: &Reply) -> bool {
-        let Some(server) = nak.address(OptionCode::ServerIdentifier) else {
-            return false;
-        };
+        let server = nak.address(OptionCode::ServerIdentifier);
+        let named = |asked| server == Some(asked);
         match self.state {
-            State::Requesting => self.offer.is_some_and(|offer| offer.server == server),
-            State::Renewing => self.lease().is_some_and(|lease| lease.server == server),
+            State::Requesting => self.offer.is_some_and(|offer| named(offer.server)),
+            State::Renewing => self.lease().is_some_and(|lease| named(lease.server)),
             State::Rebinding | State::Rebooting => true,
             State::Init | State::InitReboot | State::Selecting | State::Bound => false,
         }
@@ -94,6 +93,8 @@ impl Client {
                 ciaddr: Ipv4Addr::UNSPECIFIED,
                 requested: Some(address),
                 server: Some(server),
+                rapid: false,
+                longest_reply: LONGEST_REPLY,
             };
             actions.push(Action::Broadcast {
                 source: Ipv4Addr::UNSPECIFIED,

@@ -112,9 +112,16 @@ impl Held {
     }
 }
 
-/// Unanswered messages after which an offer, or an address known from before, is given up. With the default backoff
-/// that is seven seconds.
+/// Unanswered messages after which an offer is given up, or the search for a confirmation of an address that is in use.
+/// With the default backoff that is seven seconds.
 const TRIES: u32 = 3;
+/// The same for an address known from an earlier boot. A server that does not know the client is silent (RFC 2131, section
+/// 4.3.2), as on another network, and the DISCOVER that follows names the address too.
+const TRIES_KNOWN: u32 = 1;
+/// DISCOVERs that ask for a rapid commit: some servers are deaf to messages that do.
+const TRIES_RAPID: u32 = 1;
+/// What an Ethernet packet holds, unless the lease says that the link's are shorter.
+const LONGEST_REPLY: u16 = 1500;
 /// Unanswered DISCOVERs after which broadcast replies are asked for: some relays and switches cannot deliver to an
 /// address that the link does not have yet.
 const TRIES_WITHOUT_BROADCAST: u32 = 3;
@@ -258,7 +265,8 @@ impl Client {
             State::Selecting if self.offer.is_some() => self.request(now),
             State::Selecting => self.transmit(now),
             State::Requesting if self.tries < TRIES => self.transmit(now),
-            State::Rebooting if self.tries < TRIES => self.transmit(now),
+            State::Rebooting if self.tries < TRIES_KNOWN => self.transmit(now),
+            State::Rebooting if self.held.is_some() && self.tries < TRIES => self.transmit(now),
             State::Requesting => {
                 self.blame();
                 self.discover(now)
@@ -420,6 +428,12 @@ impl Client {
             ciaddr: Ipv4Addr::UNSPECIFIED,
             requested: self.known,
             server: None,
+            rapid: self.state == State::Selecting && self.tries <= TRIES_RAPID,
+            // A packet socket joins no fragments.
+            longest_reply: self
+                .lease()
+                .and_then(|lease| lease.mtu)
+                .map_or(LONGEST_REPLY, |mtu| mtu.min(LONGEST_REPLY)),
         };
         let mut server = None;
         match (self.state, &self.held) {

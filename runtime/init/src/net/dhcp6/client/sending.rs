@@ -103,6 +103,8 @@ impl Client {
                 elapsed: u16::try_from(elapsed).unwrap_or(u16::MAX),
                 association,
                 server,
+                // Not again: some servers are deaf to it.
+                rapid: self.state == State::Soliciting && self.tries == 1,
             },
         ))]
     }

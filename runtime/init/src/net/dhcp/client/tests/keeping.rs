@@ -219,6 +219,39 @@ fn a_link_on_another_network_learns_it_by_a_nak() {
 }
 
 #[test]
+fn a_nak_without_a_name_counts_where_all_servers_were_asked() {
+    let mut bench = Bench::bound();
+    let nameless = |bench: &mut Bench| {
+        let bytes = fake::reply(bench.client.xid, MAC, ADDRESS, &[(53, vec![NAK])]);
+        bench.client.receive(bench.now, &bytes)
+    };
+    bench.step();
+    assert_eq!(bench.state(), State::Renewing);
+    assert_eq!(nameless(&mut bench), []);
+    bench.client.carrier_down();
+    bench.client.carrier_up(bench.now);
+    let actions = nameless(&mut bench);
+    assert_eq!(actions.first(), Some(&removed(Cause::Refused)));
+}
+
+#[test]
+fn no_reply_may_be_longer_than_a_packet_of_the_link() {
+    let longest =
+        |actions: &[Action]| match sent(actions)?.1.opts().get(OptionCode::MaxMessageSize)? {
+            dhcproto::v4::DhcpOption::MaxMessageSize(it) => Some(*it),
+            _ => None,
+        };
+    for (mtu, expected) in [(1400_u16, 1400), (9000, 1500)] {
+        let mut bench = Bench::new();
+        let actions = bench.client.carrier_up(bench.now);
+        assert_eq!(longest(&actions), Some(1500));
+        bench.reply(OFFER, ADDRESS, SERVER, &[]);
+        bench.reply(ACK, ADDRESS, SERVER, &[(26, mtu.to_be_bytes().to_vec())]);
+        assert_eq!(longest(&bench.step()), Some(expected), "{mtu}");
+    }
+}
+
+#[test]
 fn no_answer_proves_nothing_against_a_valid_lease() {
     let mut bench = Bench::bound();
     bench.client.carrier_down();
@@ -258,15 +291,13 @@ fn an_address_of_an_earlier_boot_that_nobody_knows_is_given_up() {
     let mut bench = Bench::new();
     bench.client.remember(ADDRESS);
     bench.client.carrier_up(bench.now);
-    let kinds: Vec<_> = (0..3).map(|_| kind(&bench.step())).collect();
+    let before = bench.now;
+    let actions = bench.step();
     assert_eq!(
-        kinds,
-        [
-            Some(MessageType::Request),
-            Some(MessageType::Request),
-            Some(MessageType::Discover)
-        ]
+        (kind(&actions), requested(&actions)),
+        (Some(MessageType::Discover), Some(ADDRESS))
     );
+    assert!(bench.now - before <= Duration::from_secs(1));
 
     let mut bench = Bench::new();
     bench.client.remember(ADDRESS);

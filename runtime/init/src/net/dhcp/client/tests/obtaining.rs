@@ -135,6 +135,22 @@ fn a_rapid_commit_saves_a_round_trip() {
 }
 
 #[test]
+fn a_server_that_is_deaf_to_rapid_commit_is_asked_without_it() {
+    let mut bench = Bench::new();
+    let mut actions = bench.client.carrier_up(bench.now);
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let message = sent(&actions).map(|(_, message)| message);
+        asked.push(message.map(|it| it.opts().contains(OptionCode::RapidCommit)));
+        actions = bench.step();
+    }
+    assert_eq!(asked, [Some(true), Some(false), Some(false)]);
+    // A late answer to the first message counts.
+    let actions = bench.reply(ACK, ADDRESS, SERVER, &[(80, vec![])]);
+    assert!(matches!(actions.as_slice(), [Action::Acquired(_)]));
+}
+
+#[test]
 fn requesting_takes_only_what_was_offered() {
     let mut bench = Bench::new();
     bench.client.carrier_up(bench.now);

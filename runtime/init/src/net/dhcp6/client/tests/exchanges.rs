@@ -74,6 +74,22 @@ fn solicits_are_repeated_less_and_less() {
 }
 
 #[test]
+fn a_server_that_is_deaf_to_rapid_commit_is_asked_without_it() {
+    let mut bench = Bench::new();
+    let mut actions = bench.link(true, Ask::Address);
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let options = message(&actions).and_then(|it| Options::read(it.get(4..)?));
+        asked.push(options.map(|it| it.get(option::RAPID_COMMIT).is_some()));
+        actions = bench.step();
+    }
+    assert_eq!(asked, [Some(true), Some(false), Some(false)]);
+    // A late answer to the first message counts.
+    let actions = bench.gives(SERVER, ADDRESS, 60);
+    assert!(matches!(actions.as_slice(), [Action::Acquired(_)]));
+}
+
+#[test]
 fn the_best_offer_is_requested_from_its_server() {
     let mut bench = Bench::soliciting();
     assert_eq!(bench.offers(SERVER, ADDRESS, 3), []);

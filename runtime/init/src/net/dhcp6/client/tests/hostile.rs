@@ -206,10 +206,12 @@ fn an_answer_that_comes_after_its_t1_makes_no_hot_loop() {
 fn a_huge_reply_is_read_within_limits() {
     let mut bench = Bench::soliciting();
     let name = [[1, b'a', 7].as_slice(), b"example", &[0]].concat();
+    let octets = |number| Ipv6Addr::from_bits(DNS.to_bits() + number).octets();
+    let octets: Vec<u8> = (0..1000).flat_map(octets).collect();
     let options = [
         association(&vec![fake::address(ADDRESS, 60, 60); 1000]),
         fake::option(option::RAPID_COMMIT, &[]),
-        fake::option(option::DNS, &DNS.octets().repeat(1000)),
+        fake::option(option::DNS, &octets),
         fake::option(option::SEARCH, &name.repeat(1000)),
         fake::option(option::NTP, &fake::option(1, &DNS.octets()).repeat(500)),
     ];
