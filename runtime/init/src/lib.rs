@@ -107,7 +107,8 @@ async fn live(
     let board = Board::new(status);
     let uevents = uevent::Hub::new();
     tokio::spawn(power::watchdog::run(watchdogs, uevents.subscribe()));
-    tokio::spawn(console::kernel::run());
+    let (restore, restored) = watch::channel(());
+    tokio::spawn(console::kernel::run(restore));
     match uevent::socket() {
         Ok(socket) => drop(tokio::spawn(uevents.clone().run(socket, stop.clone()))),
         Err(error) => log::error!("drivers: devices that come later go unnoticed: {error}"),
@@ -141,6 +142,7 @@ async fn live(
         board.clone(),
         persistent_path.clone(),
         pause,
+        restored,
         stop.clone(),
     );
     let syslog = console::syslog::start(

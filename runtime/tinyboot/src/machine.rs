@@ -202,6 +202,37 @@ impl Machine {
         self.wait_for(|status| status.clock.synchronized).await
     }
 
+    /// Waits until the machine has gone on more often than `seen` times after it stood still ([`status::Machine::resumes`]): after a
+    /// pause, from a snapshot, on another host. Returns how often it has.
+    ///
+    /// A program that holds connections, sessions or random numbers begins anew with them then. Init notices a restored snapshot at
+    /// once if the hypervisor gives the machine a new generation id, and other pauses within about a minute or not at all. On an
+    /// ordinary machine nothing is ever noticed. The wait can be dropped at any time.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let machine = tinyboot::configure()?;
+    /// let mut seen = machine.status().machine.resumes;
+    /// loop {
+    ///     seen = machine.resumed(seen).await?;
+    ///     println!("the machine has gone on: {} times", seen);
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Stopping`] when the program is to stop.
+    pub async fn resumed(&self, seen: u64) -> Result<u64, Stopping> {
+        // Unlike the others it has to wait on an ordinary machine, too.
+        let mut status = self.status.clone();
+        let more = status.wait_for(|status| status.machine.resumes > seen);
+        match self.stop.run_until_cancelled(more).await {
+            Some(Ok(status)) => Ok(status.machine.resumes),
+            _ => Err(Stopping),
+        }
+    }
+
     /// What init has said last. On an ordinary machine it is [`Status::default`] always.
     pub fn status(&self) -> Status {
         self.status.borrow().clone()

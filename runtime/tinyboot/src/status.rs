@@ -25,6 +25,8 @@ pub struct Status {
     pub dns: Dns,
     /// How far the clock can be trusted.
     pub clock: Clock,
+    /// How often the machine stood still.
+    pub machine: Machine,
     /// The app's process.
     pub app: App,
     /// Set once a power-off or reboot was asked for.
@@ -230,6 +232,19 @@ pub struct Clock {
     /// The last correction that was measured, in seconds; positive when the machine was slow. One of up to a second is
     /// still being slewed.
     pub offset: f64,
+}
+
+/// How often the machine stood still while time went on outside, as far as init noticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Machine {
+    /// How often it went on: after a pause, from a snapshot, on another host.
+    pub resumes: u64,
+    /// How often of these from a snapshot by the hypervisor's word (a new VM generation id). Another machine may go on from
+    /// the same one: random numbers and names that were drawn before are perhaps not this machine's alone.
+    pub restores: u64,
+    /// When it was noticed the last time, in seconds since boot (`CLOCK_BOOTTIME`).
+    pub resumed: Option<f64>,
 }
 
 /// The app's process.

@@ -18,6 +18,7 @@ use super::round::{Answers, Servers};
 use super::select::{self, Choice};
 use super::sntp::Sample;
 use super::{NANOSECONDS, floor_of, raise, saved, step};
+use crate::console::since_boot;
 use crate::settings;
 use crate::status::Board;
 use crate::threads;
@@ -45,6 +46,8 @@ pub struct Keeper<M> {
     discipline: Discipline,
     pace: Pace,
     watch: Watch,
+    /// When the links were told of a pause that a correction of the clock is still to come from.
+    announced: Option<Instant>,
     synchronised: bool,
     /// True while the hypervisor shows its clock; no server is asked then.
     host: bool,
@@ -113,6 +116,7 @@ impl<M: Machine> Keeper<M> {
             },
             pace: Pace::new(),
             watch: Watch::default(),
+            announced: None,
             synchronised,
             host: synchronised,
             trusted: synchronised || source == "floor" || source == "saved",
@@ -128,7 +132,8 @@ impl<M: Machine> Keeper<M> {
         }
     }
 
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Keeps the clock right until `stop` is cancelled; `restored` is told when the machine goes on from a snapshot.
+    pub async fn run(mut self, mut restored: watch::Receiver<()>, stop: CancellationToken) {
         let mut status = self.board.subscribe();
         let mut storage = self.persistent.clone();
         let Some(mut answered) = self.answered.take() else {
@@ -150,6 +155,7 @@ impl<M: Machine> Keeper<M> {
                     }
                     self.network = now;
                 }
+                Ok(()) = restored.changed() => self.restored().await,
                 Ok(()) = storage.changed() => self.found_persistent(),
                 () = sleep_until(save_at) => {
                     self.save();
@@ -348,14 +354,39 @@ impl<M: Machine> Keeper<M> {
             let (jump, what) = (seconds(jump), "this machine was paused, or its RTC was set");
             let way = if jump < 0.0 { "back" } else { "ahead" };
             log::info!("clock: the RTC went {:.0} s {way}: {what}", jump.abs());
-            if jump > 0.0 {
-                self.pauses.send_replace(());
+            if jump > 0.0 && !self.is_announced() {
+                self.resumed();
             }
             self.hurry();
         }
         if self.to_ask().is_empty() {
             self.catch_up().await;
         }
+    }
+
+    /// The machine goes on from a snapshot: its clock is behind, and its leases may be another machine's by now.
+    async fn restored(&mut self) {
+        log::info!(
+            "clock: this machine goes on from a snapshot; the time is asked for and leases are verified"
+        );
+        self.board.update(|status| status.machine.restores += 1);
+        self.resumed();
+        self.announced = Some(Instant::now());
+        self.hurry();
+        self.look().await;
+    }
+
+    fn is_announced(&self) -> bool {
+        self.announced.is_some_and(|at| at.elapsed() < LOOK)
+    }
+
+    /// The machine stood still: tells the links and the app.
+    fn resumed(&self) {
+        self.pauses.send_replace(());
+        self.board.update(|status| {
+            status.machine.resumes += 1;
+            status.machine.resumed = Some(since_boot().as_secs_f64());
+        });
     }
 
     /// After a pause, without anybody else to ask: sets the clock forward by what the RTC went on meanwhile, as the RTC
@@ -381,6 +412,7 @@ impl<M: Machine> Keeper<M> {
             }
         }
         self.watch.settle();
+        self.announced = None;
     }
 
     /// Corrects the clock by an offset in nanoseconds that is right within `error`.
@@ -406,8 +438,10 @@ impl<M: Machine> Keeper<M> {
         let first = !std::mem::replace(&mut self.synchronised, true);
         self.trusted = true;
         // A clock that was right and is behind stood still, unless the RTC has told so already.
-        if !first && correction == Correction::Step && offset > 0 && !self.watch.is_open() {
-            self.pauses.send_replace(());
+        let told = self.is_announced() || self.watch.is_open();
+        self.announced = None;
+        if !first && correction == Correction::Step && offset > 0 && !told {
+            self.resumed();
         }
         self.watch.settle();
         let news = first || correction == Correction::Step;

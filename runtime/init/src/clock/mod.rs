@@ -108,16 +108,17 @@ fn raise(machine: &impl Machine, settings: &settings::Clock, saved: Option<i64>)
 
 /// Keeps the clock right until `stop` is cancelled: by the hypervisor's clock where there is one, else by the servers
 /// that DHCP names and then those of the settings, asked as soon as a link is configured and again every 17 minutes, and
-/// at once when the machine seems to have been paused, which `pauses` is told of too. The time is saved below `persistent` after each step, every hour,
-/// and at the end.
+/// at once when the machine seems to have been paused, which `pauses` is told of too, or when `restored` says that it goes on
+/// from a snapshot. The time is saved below `persistent` after each step, every hour, and at the end.
 pub async fn run(
     settings: settings::Clock,
     board: Board,
     persistent: watch::Receiver<Option<PathBuf>>,
     pauses: watch::Sender<()>,
+    restored: watch::Receiver<()>,
     stop: CancellationToken,
 ) {
     Keeper::new(Kernel, settings, board, persistent, pauses)
-        .run(stop)
+        .run(restored, stop)
         .await;
 }

@@ -12,6 +12,7 @@ use nix::errno::Errno;
 use nix::libc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 
 use super::kmsg::{self, Record};
 use super::{Source, tell};
@@ -27,9 +28,14 @@ const QUIET: i32 = 1;
 /// The level that the kernel printed at when init took over; 0 as long as it has not.
 static LEVEL: AtomicI32 = AtomicI32::new(0);
 
-/// Takes the kernel's lines over and follows them. Ends when they cannot be read any more.
-pub async fn run() {
-    if let Err(error) = follow().await {
+/// How the kernel says that the hypervisor gave the machine another generation id: it goes on from a snapshot, perhaps not for the
+/// first time. There is no event of it.
+const RESTORED: &[u8] = b"random: crng reseeded due to virtual machine fork";
+
+/// Takes the kernel's lines over and follows them; `restored` is told when one says that this machine goes on from a snapshot. Ends
+/// when they cannot be read any more.
+pub async fn run(restored: watch::Sender<()>) {
+    if let Err(error) = follow(&restored).await {
         log::warn!("console: the kernel's lines are no longer read: {error}");
         give_back();
     }
@@ -43,7 +49,7 @@ pub fn give_back() {
     }
 }
 
-async fn follow() -> io::Result<()> {
+async fn follow(restored: &watch::Sender<()>) -> io::Result<()> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK)
@@ -61,7 +67,13 @@ async fn follow() -> io::Result<()> {
         let mut ready = device.readable().await?;
         for _ in 0..ROUND {
             match next(device.get_ref())? {
-                Some(record) => say(record, level),
+                Some(record) => {
+                    let tells = record.as_ref().is_some_and(tells_of_restoring);
+                    say(record, level);
+                    if tells {
+                        restored.send_replace(());
+                    }
+                }
                 None => {
                     ready.clear_ready();
                     break;
@@ -71,6 +83,11 @@ async fn follow() -> io::Result<()> {
         drop(ready);
         tokio::task::yield_now().await;
     }
+}
+
+/// Only the kernel's own word counts, and the whole of it: a program chooses names that are in other records.
+fn tells_of_restoring(record: &Record) -> bool {
+    record.is_kernel && record.text == RESTORED
 }
 
 /// Puts a record into the log, and on the consoles if it is more severe than `level` and the kernel does not do that.
@@ -130,6 +147,23 @@ mod tests {
     use super::*;
     use crate::console::REMOTE;
     use std::time::Duration;
+
+    #[test]
+    fn only_the_kernels_own_word_tells_of_a_restored_snapshot() {
+        let told = |record: &[u8]| kmsg::parse(record).as_ref().is_some_and(tells_of_restoring);
+        assert!(told(
+            b"5,300,61000000,-;random: crng reseeded due to virtual machine fork\n"
+        ));
+        for other in [
+            // A process wrote it into /dev/kmsg.
+            &b"13,300,61000000,-;random: crng reseeded due to virtual machine fork\n"[..],
+            b"6,300,61000000,-;x\\x0arandom: crng reseeded due to virtual machine fork\n",
+            b"6,300,61000000,-;random: crng reseeded due to virtual machine fork' started\n",
+            b"5,300,61000000,-;random: crng init done\n",
+        ] {
+            assert!(!told(other), "{}", String::from_utf8_lossy(other));
+        }
+    }
 
     #[test]
     fn a_record_is_one_line_whatever_names_are_in_it() {

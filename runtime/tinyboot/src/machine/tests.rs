@@ -114,6 +114,23 @@ async fn a_link_without_a_lease_may_be_a_network() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_resumed_machine_misses_none() {
+    let (init, machine) = running(&Status::default());
+    assert!(timeout(Duration::ZERO, machine.resumed(0)).await.is_err());
+    let resumed = |resumes| {
+        let mut status = Status::default();
+        status.machine.resumes = resumes;
+        status
+    };
+    init.publish(&resumed(2));
+    assert_eq!(soon(machine.resumed(0)).await, Ok(2));
+    assert_eq!(soon(machine.resumed(1)).await, Ok(2));
+    assert!(timeout(Duration::ZERO, machine.resumed(2)).await.is_err());
+    init.publish(&init.stopping(Action::PowerOff));
+    assert_eq!(soon(machine.resumed(9)).await, Err(Stopping));
+}
+
+#[tokio::test]
 async fn a_request_cancels_the_token_and_ends_all_waits() {
     let (init, machine) = running(&Status::default());
     let token = machine.token();

@@ -218,7 +218,9 @@ fn keeper(world: &World, machine: &Fake, settings: settings::Clock) -> tokio::ta
         world.persistent.subscribe(),
         watch::Sender::default(),
     );
-    tokio::spawn(keeper.run(world.stop.clone()))
+    // Nobody tells of a snapshot.
+    let (_, restored) = watch::channel(());
+    tokio::spawn(keeper.run(restored, world.stop.clone()))
 }
 
 #[test]

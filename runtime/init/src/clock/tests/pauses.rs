@@ -140,7 +140,8 @@ async fn after_a_pause_without_servers_the_rtc_sets_the_clock_forward_and_never_
         persistent,
         pause,
     );
-    let task = tokio::spawn(keeper.run(stop.clone()));
+    let (_restore, restored) = watch::channel(());
+    let task = tokio::spawn(keeper.run(restored, stop.clone()));
     let ahead = || {
         machine.with(|hands| {
             let running = hands.reading.map_or(0, |reading| reading.running);
@@ -161,6 +162,60 @@ async fn after_a_pause_without_servers_the_rtc_sets_the_clock_forward_and_never_
     );
     assert_eq!(ahead(), 3600, "it was set back");
     assert!(!board.snapshot().clock.synchronized);
+    stop.cancel();
+    assert!(task.await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_snapshot_is_dealt_with_at_once_and_told_once() {
+    let machine = Fake::at(TRUTH);
+    pass(&machine, 0, 0);
+    let board = Board::new(Status::default());
+    let (_sender, persistent) = watch::channel(None);
+    let stop = CancellationToken::new();
+    let (pause, mut pauses) = watch::channel(());
+    let (restore, restored) = watch::channel(());
+    let keeper = Keeper::new(
+        machine.clone(),
+        settings(0),
+        board.clone(),
+        persistent,
+        pause,
+    );
+    let task = tokio::spawn(keeper.run(restored, stop.clone()));
+    minutes(&machine, 0, || false).await;
+    let told = |board: &Board| {
+        let status = board.snapshot().machine;
+        (status.resumes, status.restores, status.resumed.is_some())
+    };
+    assert_eq!(told(&board), (0, 0, false));
+
+    pass(&machine, 0, 3600);
+    let before = machine.now();
+    restore.send_replace(());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(machine.now() - before, 3600 * NANOSECONDS);
+    assert!(pauses.has_changed().is_ok_and(|it| it));
+    assert_eq!(told(&board), (1, 1, true));
+    pauses.mark_unchanged();
+    minutes(&machine, 0, || false).await;
+    assert!(
+        pauses.has_changed().is_ok_and(|it| !it),
+        "it was told twice"
+    );
+
+    // A snapshot that was made a moment ago lacks nothing, but its lease may be another's.
+    restore.send_replace(());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(pauses.has_changed().is_ok_and(|it| it));
+    assert_eq!(told(&board), (2, 2, true));
+    pauses.mark_unchanged();
+    minutes(&machine, 60, || false).await;
+    assert!(
+        pauses.has_changed().is_ok_and(|it| it),
+        "a later pause counts"
+    );
+    assert_eq!(told(&board), (3, 2, true));
     stop.cancel();
     assert!(task.await.is_ok());
 }
