@@ -3,9 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dhcproto::v4::OptionCode;
-
 use super::super::names::{self, name};
+use super::message::option;
 use super::reply::{Reply, is_host};
 
 /// A lease as the options of an ACK say it, with everything that makes no sense left out.
@@ -75,36 +74,36 @@ impl Lease {
     /// have, and a time that is not zero. `server` stands in where option 54 is missing.
     pub fn from_reply(reply: &Reply, server: Option<Ipv4Addr>) -> Option<Self> {
         let address = reply.yiaddr;
-        let prefix = match reply.address(OptionCode::SubnetMask) {
+        let prefix = match reply.address(option::SUBNET_MASK) {
             Some(mask) => prefix_of(mask).unwrap_or_else(|| prefix_of_class(address)),
             None => prefix_of_class(address),
         };
         if !is_host(address) || is_network_or_broadcast(address, prefix) {
             return None;
         }
-        let mut domains = reply.texts(OptionCode::DomainName).map(names::words);
+        let mut domains = reply.texts(option::DOMAIN).map(names::words);
         let domains = domains.find(|it| !it.is_empty()).unwrap_or_default();
         Some(Self {
             address,
             prefix,
             broadcast: reply
-                .address(OptionCode::BroadcastAddr)
+                .address(option::BROADCAST)
                 .filter(|it| in_subnet(*it, address, prefix)),
             server: reply
-                .address(OptionCode::ServerIdentifier)
+                .address(option::SERVER_ID)
                 .filter(|it| is_host(*it))
                 .or(server)?,
             routes: routes(reply),
-            dns: reply.addresses(OptionCode::DomainNameServer),
+            dns: reply.addresses(option::DNS),
             domain: domains.first().cloned(),
-            search: match names::list(&reply.joined(OptionCode::DomainSearch)) {
+            search: match names::list(&reply.joined(option::SEARCH)) {
                 Some(search) if !search.is_empty() => search,
                 _ if domains.len() > 1 => domains,
                 _ => Vec::new(),
             },
-            host_name: reply.texts(OptionCode::Hostname).find_map(name),
+            host_name: reply.texts(option::HOST_NAME).find_map(name),
             mtu: mtu(reply),
-            ntp: reply.addresses(OptionCode::NtpServers),
+            ntp: reply.addresses(option::NTP),
             times: Times::from_reply(reply)?,
         })
     }
@@ -136,7 +135,7 @@ impl Times {
     /// The three times. T1 and T2 are half and seven eighths of the lease where the server does not say them, and both of
     /// them where what it says is not in order (RFC 2131, section 4.4.5).
     fn from_reply(reply: &Reply) -> Option<Self> {
-        let said = reply.number(OptionCode::AddressLeaseTime);
+        let said = reply.number(option::LEASE_TIME);
         let seconds = said.or(Some(FALLBACK)).filter(|it| *it != 0)?;
         let total = Duration::from_secs(seconds.into());
         let lease = (seconds != INFINITE).then_some(total);
@@ -145,8 +144,8 @@ impl Times {
             Some(Duration::from_secs(seconds.into()))
         };
         let usual = (total / 2, total * 7 / 8);
-        let renew = said(OptionCode::Renewal).unwrap_or(usual.0);
-        let rebind = said(OptionCode::Rebinding).unwrap_or(usual.1);
+        let renew = said(option::RENEWAL).unwrap_or(usual.0);
+        let rebind = said(option::REBINDING).unwrap_or(usual.1);
         let in_order = renew < rebind && rebind < total;
         let (renew, rebind) = if in_order { (renew, rebind) } else { usual };
         Some(Self {
@@ -158,25 +157,25 @@ impl Times {
 }
 
 fn mtu(reply: &Reply) -> Option<u16> {
-    let mtu = u16::from_be_bytes(reply.bytes(OptionCode::InterfaceMtu)?);
+    let mtu = u16::from_be_bytes(reply.bytes(option::MTU)?);
     (mtu >= LEAST_MTU).then_some(mtu)
 }
 
 /// Option 121 replaces options 3 and 33 if it is there and well formed (RFC 3442).
 fn routes(reply: &Reply) -> Vec<Route> {
-    let option = reply.joined(OptionCode::ClasslessStaticRoute);
+    let option = reply.joined(option::CLASSLESS_ROUTES);
     if let Some(routes) = classless(&option, reply.yiaddr) {
         return routes;
     }
     // A machine is not its own router, whatever a server says.
-    let mut routers = reply.addresses(OptionCode::Router).into_iter();
+    let mut routers = reply.addresses(option::ROUTER).into_iter();
     let router = routers.find(|router| *router != reply.yiaddr);
     let default = router.map(|gateway| Route {
         destination: Ipv4Addr::UNSPECIFIED,
         prefix: 0,
         gateway: Some(gateway),
     });
-    let option = reply.joined(OptionCode::StaticRoutingTable);
+    let option = reply.joined(option::STATIC_ROUTES);
     let routes = default.into_iter().chain(classful(&option, reply.yiaddr));
     routes.take(MOST_ROUTES).collect()
 }

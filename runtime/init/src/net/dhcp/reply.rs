@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{MessageType, OptionCode};
-
-use super::message::COOKIE;
+use super::message::{COOKIE, kind, option};
 
 /// Of a list of addresses no more are read; nobody asks so many resolvers.
 const MOST_ADDRESSES: usize = 16;
@@ -16,7 +14,7 @@ const LONGEST: usize = 255;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// OFFER, ACK or NAK.
-    pub kind: MessageType,
+    pub kind: u8,
     /// Transaction id.
     pub xid: u32,
     /// The address for the client.
@@ -38,7 +36,7 @@ impl Reply {
         collect(bytes.get(240..)?, &mut options)?;
         // Option 52: the header's `file` and `sname` fields hold options too, read in this order (RFC 2131, 4.1).
         let overload = options
-            .get(&u8::from(OptionCode::OptionOverload))
+            .get(&option::OVERLOAD)
             .and_then(|values| values.first()?.first().copied())
             .unwrap_or(0);
         if overload & 1 != 0 {
@@ -47,14 +45,12 @@ impl Reply {
         if overload & 2 != 0 {
             collect(bytes.get(44..108)?, &mut options)?;
         }
-        let mut kinds = options.get(&u8::from(OptionCode::MessageType))?.iter();
+        let mut kinds = options.get(&option::KIND)?.iter();
         let first = kinds.next()?;
         // One that is two kinds at once is neither.
         let kind = match first.as_slice() {
             _ if kinds.any(|other| other != first) => return None,
-            [2] => MessageType::Offer,
-            [5] => MessageType::Ack,
-            [6] => MessageType::Nak,
+            [kind @ (kind::OFFER | kind::ACK | kind::NAK)] => *kind,
             _ => return None,
         };
         Some(Self {
@@ -65,17 +61,17 @@ impl Reply {
         })
     }
 
-    fn values(&self, code: OptionCode) -> &[Vec<u8>] {
-        self.options.get(&u8::from(code)).map_or(&[], Vec::as_slice)
+    fn values(&self, code: u8) -> &[Vec<u8>] {
+        self.options.get(&code).map_or(&[], Vec::as_slice)
     }
 
     /// True if the option came, whatever its value is.
-    pub fn has(&self, code: OptionCode) -> bool {
+    pub fn has(&self, code: u8) -> bool {
         !self.values(code).is_empty()
     }
 
     /// All values of an option one after the other, as RFC 3396 has it for lists. A value that came again counts once.
-    pub fn joined(&self, code: OptionCode) -> Vec<u8> {
+    pub fn joined(&self, code: u8) -> Vec<u8> {
         let values = self.values(code);
         let new = |(at, value): &(usize, &Vec<u8>)| !values.iter().take(*at).any(|it| it == *value);
         let once = values.iter().enumerate().filter(new);
@@ -83,7 +79,7 @@ impl Reply {
     }
 
     /// An option of so many bytes. Of several the first one counts, as in most clients. One that was split is joined.
-    pub fn bytes<const N: usize>(&self, code: OptionCode) -> Option<[u8; N]> {
+    pub fn bytes<const N: usize>(&self, code: u8) -> Option<[u8; N]> {
         let whole = |value: &Vec<u8>| value.as_slice().try_into().ok();
         let values = self.values(code);
         let mut found = values.iter().filter_map(whole);
@@ -91,18 +87,18 @@ impl Reply {
     }
 
     /// An option that is one number.
-    pub fn number(&self, code: OptionCode) -> Option<u32> {
+    pub fn number(&self, code: u8) -> Option<u32> {
         self.bytes(code).map(u32::from_be_bytes)
     }
 
     /// An option that is one address.
-    pub fn address(&self, code: OptionCode) -> Option<Ipv4Addr> {
+    pub fn address(&self, code: u8) -> Option<Ipv4Addr> {
         self.bytes::<4>(code).map(Ipv4Addr::from)
     }
 
     /// An option that is a list of addresses, each once; those that no host can have are left out. An option of a wrong
     /// length is as if it were not there.
-    pub fn addresses(&self, code: OptionCode) -> Vec<Ipv4Addr> {
+    pub fn addresses(&self, code: u8) -> Vec<Ipv4Addr> {
         let bytes = self.joined(code);
         let (chunks, rest) = bytes.as_chunks::<4>();
         let mut addresses = Vec::new();
@@ -116,7 +112,7 @@ impl Reply {
     }
 
     /// The values of an option that is text, without the zero bytes that some servers end it with.
-    pub fn texts(&self, code: OptionCode) -> impl Iterator<Item = &str> {
+    pub fn texts(&self, code: u8) -> impl Iterator<Item = &str> {
         let texts = self.values(code).iter();
         let texts = texts.filter_map(|value| std::str::from_utf8(value).ok());
         texts.map(|text| text.trim_end_matches('\0'))
@@ -127,12 +123,13 @@ impl Reply {
 /// code if one option was too short for it, or the field before (RFC 3396). Any other option that comes again is another
 /// value: some servers send one twice.
 fn collect(mut field: &[u8], options: &mut BTreeMap<u8, Vec<Vec<u8>>>) -> Option<()> {
-    const PAD: u8 = 0;
-    const END: u8 = 255;
     let mut before: BTreeSet<u8> = options.keys().copied().collect();
-    while let Some((code, rest)) = field.split_first().filter(|(code, _)| **code != END) {
+    while let Some((code, rest)) = field
+        .split_first()
+        .filter(|(code, _)| **code != option::END)
+    {
         field = rest;
-        if *code == PAD {
+        if *code == option::PAD {
             continue;
         }
         let (length, rest) = rest.split_first()?;
@@ -219,7 +216,7 @@ mod tests {
             MAC,
         );
         assert_eq!(
-            reply.map(|reply| reply.texts(OptionCode::DomainName).map(str::len).collect()),
+            reply.map(|reply| reply.texts(option::DOMAIN).map(str::len).collect()),
             Some(vec![300])
         );
     }
@@ -242,16 +239,16 @@ mod tests {
         let read = |options: &[(u8, Vec<u8>)]| {
             let reply = Reply::decode(&fake::reply(1, MAC, YIADDR, options), MAC);
             reply.map(|reply| {
-                let codes = [OptionCode::Router, OptionCode::DomainNameServer];
+                let codes = [option::ROUTER, option::DNS];
                 (
                     reply.kind,
-                    reply.number(OptionCode::AddressLeaseTime),
-                    reply.address(OptionCode::ServerIdentifier),
-                    reply.address(OptionCode::SubnetMask),
+                    reply.number(option::LEASE_TIME),
+                    reply.address(option::SERVER_ID),
+                    reply.address(option::SUBNET_MASK),
                     codes.map(|code| reply.addresses(code)),
-                    reply.bytes::<2>(OptionCode::InterfaceMtu),
-                    reply.texts(OptionCode::Hostname).next().map(str::to_owned),
-                    reply.joined(OptionCode::ClasslessStaticRoute),
+                    reply.bytes::<2>(option::MTU),
+                    reply.texts(option::HOST_NAME).next().map(str::to_owned),
+                    reply.joined(option::CLASSLESS_ROUTES),
                 )
             })
         };
@@ -272,8 +269,8 @@ mod tests {
         let Some(reply) = reply else {
             panic!("no reply")
         };
-        assert_eq!(reply.number(OptionCode::AddressLeaseTime), Some(60));
-        let mask = reply.address(OptionCode::SubnetMask);
+        assert_eq!(reply.number(option::LEASE_TIME), Some(60));
+        let mask = reply.address(option::SUBNET_MASK);
         assert_eq!(mask, Some(Ipv4Addr::new(255, 255, 255, 0)));
         for (first, second) in [(5, 6), (2, 5)] {
             let kinds = [(53, vec![first]), (53, vec![second])];
@@ -292,7 +289,7 @@ mod tests {
         }
         let reply = Reply::decode(&bytes, MAC);
         let names = reply.map(|reply| {
-            let texts = reply.texts(OptionCode::DomainName).map(str::to_owned);
+            let texts = reply.texts(option::DOMAIN).map(str::to_owned);
             texts.collect::<Vec<_>>()
         });
         assert_eq!(names, Some(vec!["corp.example".to_owned()]));
@@ -319,8 +316,8 @@ mod tests {
         let Some(reply) = Reply::decode(&bytes, MAC) else {
             panic!("no reply")
         };
-        assert_eq!(reply.bytes(OptionCode::InterfaceMtu), Some([5, 0xdc]));
-        assert_eq!(reply.texts(OptionCode::Hostname).next(), Some("x"));
+        assert_eq!(reply.bytes(option::MTU), Some([5, 0xdc]));
+        assert_eq!(reply.texts(option::HOST_NAME).next(), Some("x"));
     }
 
     #[test]
@@ -339,9 +336,9 @@ mod tests {
         let Some(reply) = Reply::decode(&bytes, MAC) else {
             panic!("no reply")
         };
-        assert_eq!(reply.number(OptionCode::AddressLeaseTime), None);
-        assert!(reply.addresses(OptionCode::Router).is_empty());
-        assert_eq!(reply.address(OptionCode::SubnetMask), None);
+        assert_eq!(reply.number(option::LEASE_TIME), None);
+        assert!(reply.addresses(option::ROUTER).is_empty());
+        assert_eq!(reply.address(option::SUBNET_MASK), None);
     }
 
     proptest! {
@@ -353,7 +350,6 @@ mod tests {
             bytes.extend_from_slice(&rest);
             if let Some(reply) = Reply::decode(&bytes, MAC) {
                 for code in 0..=255_u8 {
-                    let code = OptionCode::from(code);
                     let _ = (reply.number(code), reply.address(code), reply.addresses(code), reply.texts(code).count());
                 }
             }

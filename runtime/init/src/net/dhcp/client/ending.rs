@@ -8,7 +8,7 @@ const AFTER_DECLINE: Duration = Duration::from_secs(10);
 impl Client {
     /// True if a NAK comes from someone who has a say: the server that was asked, or any if all were asked.
     pub(super) fn refuses(&self, nak: &Reply) -> bool {
-        let server = nak.address(OptionCode::ServerIdentifier);
+        let server = nak.address(option::SERVER_ID);
         let named = |asked| server == Some(asked);
         match self.state {
             State::Requesting => self.offer.is_some_and(|offer| named(offer.server)),
@@ -86,7 +86,7 @@ impl Client {
             self.next = Some(now + pause.max(AFTER_DECLINE));
             self.renumber();
             let decline = Request {
-                kind: MessageType::Decline,
+                kind: kind::DECLINE,
                 xid: self.xid,
                 secs: 0,
                 broadcast: false,

@@ -6,11 +6,9 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dhcproto::v4::{MessageType, OptionCode};
-
 use super::backoff::{Backoff, renewal_delay};
 use super::lease::Lease;
-use super::message::{Identity, Request, encode};
+use super::message::{Identity, Request, encode, kind, option};
 use super::reply::{Reply, is_host};
 
 /// A state in RFC 2131's words.
@@ -304,9 +302,9 @@ impl Client {
             return Vec::new();
         };
         match reply.kind {
-            MessageType::Offer if self.state == State::Selecting => self.take(now, &reply),
-            MessageType::Ack => self.accept(now, &reply),
-            MessageType::Nak if self.refuses(&reply) => self.end(now, Cause::Refused),
+            kind::OFFER if self.state == State::Selecting => self.take(now, &reply),
+            kind::ACK => self.accept(now, &reply),
+            kind::NAK if self.refuses(&reply) => self.end(now, Cause::Refused),
             _ => Vec::new(),
         }
     }
@@ -316,7 +314,7 @@ impl Client {
     /// a good one for ever.
     fn take(&mut self, now: Duration, offer: &Reply) -> Vec<Action> {
         let server = offer
-            .address(OptionCode::ServerIdentifier)
+            .address(option::SERVER_ID)
             .filter(|server| is_host(*server));
         let Some(server) = server.filter(|_| is_host(offer.yiaddr)) else {
             return Vec::new();
@@ -340,9 +338,9 @@ impl Client {
 
     /// To BOUND, if the ACK is for what was asked for.
     fn accept(&mut self, now: Duration, ack: &Reply) -> Vec<Action> {
-        let server = ack.address(OptionCode::ServerIdentifier);
+        let server = ack.address(option::SERVER_ID);
         let expected = match self.state {
-            State::Selecting => ack.has(OptionCode::RapidCommit),
+            State::Selecting => ack.has(option::RAPID_COMMIT),
             State::Requesting => self.offer.is_some_and(|offer| {
                 ack.yiaddr == offer.address && server.is_none_or(|server| server == offer.server)
             }),
@@ -421,7 +419,7 @@ impl Client {
         let random = (self.random)();
         let mut next = now + self.backoff.delay(self.tries, random);
         let mut request = Request {
-            kind: MessageType::Request,
+            kind: kind::REQUEST,
             xid: self.xid,
             secs: u16::try_from(now.saturating_sub(self.began).as_secs()).unwrap_or(u16::MAX),
             broadcast: self.broadcast,
@@ -456,7 +454,7 @@ impl Client {
                 }
             }
             (State::Rebooting, _) => {}
-            _ => request.kind = MessageType::Discover,
+            _ => request.kind = kind::DISCOVER,
         }
         self.next = Some(next);
         let message = encode(&self.identity, &request);

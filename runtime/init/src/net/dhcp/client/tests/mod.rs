@@ -7,6 +7,8 @@ mod properties;
 mod servers;
 mod storm;
 
+use dhcproto::v4::{MessageType, OptionCode};
+
 use super::*;
 use crate::net::dhcp::reply::fake;
 
