@@ -142,7 +142,54 @@ const FILES: &[(&str, &str)] = &[
         "root:x:0:\nnobody:x:65534:\nnogroup:x:65534:\n",
     ),
     ("/etc/nsswitch.conf", "hosts: files dns\n"),
+    // Without them getaddrinfo(3) knows no service by its name.
+    ("/etc/services", SERVICES),
+    (
+        "/etc/protocols",
+        "ip 0\nicmp 1\ntcp 6\nudp 17\nipv6 41\nipv6-icmp 58\n",
+    ),
 ];
+
+/// The services that programs ask for by name, as IANA has assigned them.
+const SERVICES: &str = "\
+ftp 21/tcp
+ssh 22/tcp
+telnet 23/tcp
+smtp 25/tcp
+domain 53/tcp
+domain 53/udp
+bootps 67/udp
+bootpc 68/udp
+tftp 69/udp
+http 80/tcp www
+kerberos 88/tcp
+kerberos 88/udp
+pop3 110/tcp
+ntp 123/udp
+imap2 143/tcp imap
+snmp 161/udp
+ldap 389/tcp
+https 443/tcp
+https 443/udp
+submissions 465/tcp
+syslog 514/udp
+submission 587/tcp
+ldaps 636/tcp
+domain-s 853/tcp
+imaps 993/tcp
+pop3s 995/tcp
+mqtt 1883/tcp
+nfs 2049/tcp
+mysql 3306/tcp
+sip 5060/tcp
+sip 5060/udp
+xmpp-client 5222/tcp
+mdns 5353/udp
+postgresql 5432/tcp
+amqp 5672/tcp
+redis 6379/tcp
+secure-mqtt 8883/tcp
+";
 
 /// The root directory has neither devices nor programs that give rights away, and is to be no place for them. It is the
 /// kernel's own file system, which anybody may write to (mode 1777); here it is root's, as elsewhere.
