@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::ipv6::bound::{self, Learned, Routes};
 use super::which::{Info, Place};
 use super::worker::Requests;
 use super::{Error, Shared, Surroundings, ipv6, link, sleep, which};
@@ -32,6 +33,10 @@ pub struct Links {
     surroundings: Surroundings,
     known: HashMap<u32, watch::Sender<Info>>,
     ipv6: HashMap<u32, ipv6::Known>,
+    /// Of every link, also of those that are not ours.
+    routes: HashMap<u32, Routes>,
+    /// The switch of links whose advertisements are not taken, as it was.
+    accepted: HashMap<u32, String>,
     /// Zero of the clock of what is valid for a time.
     epoch: Instant,
     tasks: JoinSet<()>,
@@ -47,6 +52,8 @@ impl Links {
             surroundings,
             known: HashMap::new(),
             ipv6: HashMap::new(),
+            routes: HashMap::new(),
+            accepted: HashMap::new(),
             epoch: Instant::now(),
             tasks: JoinSet::new(),
             times_listed: 0,
@@ -74,13 +81,16 @@ impl Links {
                 message = messages.next() => match message.ok_or(Error::Closed)?.0.payload {
                     NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => self.seen(&link).await,
                     NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => self.gone(&link),
-                    NetlinkPayload::InnerMessage(message) => self.ipv6_news(&message),
+                    NetlinkPayload::InnerMessage(message) => self.ipv6_news(&message).await,
                     // There was more news than the socket holds.
                     NetlinkPayload::Overrun(_) => self.list().await?,
                     _ => {}
                 },
                 learned = options.next() => self.learn(&learned.map_err(Error::Netlink)?),
-                () = sleep(self.deadline()) => self.show_all(),
+                () = sleep(self.deadline()) => {
+                    self.show_all();
+                    self.open().await;
+                }
                 () = self.requests.failed() => return Err(Error::Deaf),
                 Some(ended) = self.tasks.join_next() => if let Err(error) = ended {
                     log::error!("net: a link's task ended: {error}");
@@ -116,6 +126,8 @@ impl Links {
             .retain(|index, _| listed.iter().any(|link| link.header.index == *index));
         self.ipv6
             .retain(|index, _| listed.iter().any(|link| link.header.index == *index));
+        self.routes
+            .retain(|index, _| listed.iter().any(|link| link.header.index == *index));
         let there = |index| listed.iter().any(|link| link.header.index == index);
         self.shared.own.retain(there);
         for link in &listed {
@@ -131,6 +143,7 @@ impl Links {
         for known in self.ipv6.values_mut() {
             known.begin();
         }
+        self.routes.values_mut().for_each(Routes::begin);
         let mut messages = self.handle().address().get().execute();
         while let Some(Ok(message)) = messages.next().await {
             self.hear(&RouteNetlinkMessage::NewAddress(message));
@@ -140,18 +153,99 @@ impl Links {
         while let Some(Ok(message)) = messages.next().await {
             self.hear(&RouteNetlinkMessage::NewRoute(message));
         }
+        self.routes.values_mut().for_each(Routes::end);
         self.show_all();
+        let links: Vec<u32> = self.routes.keys().copied().collect();
+        for link in links {
+            self.limit(link).await;
+        }
     }
 
     /// The kernel says something new of an IPv6 address or route.
-    fn ipv6_news(&mut self, message: &RouteNetlinkMessage) {
+    async fn ipv6_news(&mut self, message: &RouteNetlinkMessage) {
         if let Some(index) = self.hear(message) {
             self.show(index);
+        }
+        if let RouteNetlinkMessage::NewRoute(message) = message
+            && let Some((link, _)) = Learned::of(message)
+        {
+            self.limit(link).await;
+        }
+    }
+
+    /// Keeps the routes of a link within their bound: those that are too many are removed, and the kernel takes no
+    /// advertisement for a while.
+    async fn limit(&mut self, link: u32) {
+        if !self.routes.get(&link).is_some_and(Routes::is_full) {
+            return;
+        }
+        let Ok(name) = nix::net::if_::if_indextoname(link) else {
+            return;
+        };
+        let name = name.to_string_lossy().into_owned();
+        // First, so that what is counted then is all.
+        let before = accept(&name, "0").unwrap_or_else(|| "1".into());
+        let mut own = Vec::new();
+        let mut messages = self
+            .handle()
+            .address()
+            .get()
+            .set_link_index_filter(link)
+            .execute();
+        while let Some(Ok(message)) = messages.next().await {
+            own.extend(bound::given(&message));
+        }
+        let Some(routes) = self.routes.get_mut(&link) else {
+            return;
+        };
+        let surplus = routes.surplus(&own);
+        if surplus.is_empty() {
+            accept(&name, &before);
+            return;
+        }
+        self.accepted.insert(link, before);
+        if routes.close(self.epoch.elapsed()) {
+            log::warn!(
+                "net: {name}: router advertisements brought more than {} routes; the others are removed, and no advertisement is taken for {} s",
+                bound::MOST,
+                bound::CLOSED.as_secs()
+            );
+        }
+        let handle = self.handle().clone();
+        self.tasks.spawn(async move {
+            for route in surplus {
+                let removed = handle.route().del(route.removal(link)).execute().await;
+                if let Err(error) = removed {
+                    log::debug!("net: {name}: {route:?}: {error}");
+                }
+            }
+        });
+    }
+
+    /// Has the kernel take advertisements again where it is time.
+    async fn open(&mut self) {
+        let now = self.epoch.elapsed();
+        let all = self.routes.iter_mut();
+        let links: Vec<u32> = all
+            .filter_map(|(link, routes)| routes.open(now).then_some(*link))
+            .collect();
+        for link in links {
+            let name = nix::net::if_::if_indextoname(link);
+            if let (Ok(name), Some(before)) = (name, self.accepted.remove(&link)) {
+                accept(&name.to_string_lossy(), &before);
+            }
+            self.limit(link).await;
         }
     }
 
     /// Takes note of an IPv6 address or route, and says on which link it is.
     fn hear(&mut self, message: &RouteNetlinkMessage) -> Option<u32> {
+        if let RouteNetlinkMessage::NewRoute(it) | RouteNetlinkMessage::DelRoute(it) = message
+            && let Some((link, route)) = Learned::of(it)
+        {
+            let there = matches!(message, RouteNetlinkMessage::NewRoute(_));
+            self.routes.entry(link).or_default().hear(route, there);
+        }
         let there = matches!(
             message,
             RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::NewRoute(_)
@@ -190,8 +284,9 @@ impl Links {
 
     /// When something that a router said is not valid any longer.
     fn deadline(&self) -> Option<Instant> {
-        let next = self.ipv6.values().filter_map(ipv6::Known::deadline).min()?;
-        Some(self.epoch + next)
+        let valid = self.ipv6.values().filter_map(ipv6::Known::deadline);
+        let closed = self.routes.values().filter_map(Routes::deadline);
+        Some(self.epoch + valid.chain(closed).min()?)
     }
 
     fn show_all(&mut self) {
@@ -289,7 +384,19 @@ impl Links {
         if message.header.interface_family == AddressFamily::Unspec {
             self.known.remove(&message.header.index);
             self.ipv6.remove(&message.header.index);
+            self.routes.remove(&message.header.index);
+            self.accepted.remove(&message.header.index);
             self.shared.own.note(message.header.index, None);
         }
     }
+}
+
+/// Says whether the kernel takes the router advertisements of a link; what it was told before.
+fn accept(link: &str, value: &str) -> Option<String> {
+    let path = format!("/proc/sys/net/ipv6/conf/{link}/accept_ra");
+    let before = std::fs::read_to_string(&path).ok();
+    if let Err(error) = std::fs::write(&path, value) {
+        log::debug!("net: {path}: {error}");
+    }
+    before
 }

@@ -1,6 +1,7 @@
 //! What router advertisements bring to a link. Addresses and routes are the kernel's, which says what it has of them; DNS
 //! is ours (RFC 8106), and the kernel hands over the options. No I/O and no clock; the socket is in [`socket`].
 
+pub mod bound;
 pub mod options;
 pub mod socket;
 

@@ -52,6 +52,8 @@ pub struct Link {
     dhcp6: Dhcp6,
     watch: Watch,
     renewals: u64,
+    /// Lines about IPv6.
+    lines: ipv6::bound::Lines,
     /// Zero of the client's clock.
     epoch: Instant,
     carrier: Option<bool>,
@@ -85,6 +87,7 @@ impl Link {
             dhcp6: client6(&shared, &info),
             watch: Watch::new(info.index, info.mac, shared.own.clone()),
             renewals: 0,
+            lines: Default::default(),
             epoch: Instant::now(),
             carrier: None,
             settles: Duration::MAX,

@@ -6,7 +6,7 @@ use tinyboot::status::{self, Address, Route, Source};
 
 use super::super::dhcp::Lease;
 use super::super::fixed::{self, Fixed};
-use super::super::ipv6;
+use super::super::ipv6::{self, bound::Line};
 use super::super::resolv::Given;
 use super::Link;
 
@@ -162,8 +162,18 @@ impl Link {
     }
 
     /// Says what has become of IPv6.
-    pub(super) fn say_ipv6(&self, old: &ipv6::Shown) {
+    pub(super) fn say_ipv6(&mut self, old: &ipv6::Shown) {
         let (name, new) = (&self.info.name, &self.info.ipv6);
+        if new.configured() == old.configured() {
+            return;
+        }
+        match self.lines.next(self.epoch.elapsed()) {
+            Line::Shown => {}
+            Line::Last => log::warn!(
+                "net: {name}: IPv6 changes again and again; further changes are not shown for a minute"
+            ),
+            Line::LeftOut => return,
+        }
         if !new.configured() && old.configured() {
             log::warn!("net: {name}: no address or no router of IPv6 any longer");
         }

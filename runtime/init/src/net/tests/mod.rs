@@ -4,6 +4,7 @@ mod addresses;
 mod dhcp6;
 mod flood;
 mod many;
+mod routers;
 mod servers;
 mod several;
 pub mod world;
