@@ -8,7 +8,7 @@
 //! 5. At the same time: [`storage`], each link ([`net`]), the [`clock`], who may stop the machine ([`power`]), and what the
 //!    hypervisor asks ([`agent`]).
 //! 6. [`app`]: started when storage and links have settled, told to stop when somebody asks.
-//! 7. [`shutdown`]: kill, sync, unmount, power off or reboot.
+//! 7. [`shutdown`]: kill, sync, unmount, power off or reboot. [`previous`] tells the next boot how this one ended.
 //!
 //! A step that fails is logged and the boot goes on. A fault of init itself is logged, and the machine restarts.
 
@@ -40,6 +40,7 @@ mod mounts;
 mod net;
 mod own_files;
 mod power;
+mod previous;
 mod priority;
 mod settings;
 mod shutdown;
@@ -129,6 +130,7 @@ async fn live(
         surroundings,
         stop.clone(),
     );
+    tokio::spawn(previous::run(board.clone(), persistent_path.clone()));
     let (pause, pauses) = watch::channel(());
     let net = net::run(
         settings.clone(),
@@ -180,11 +182,15 @@ async fn live(
     }
 
     let surroundings = app::Surroundings {
-        board,
+        board: board.clone(),
         drivers,
-        persistent: persistent_path,
+        persistent: persistent_path.clone(),
         frozen,
     };
     let ending = app::supervise(&settings, surroundings, &mut requests).await;
-    shutdown::run(ending, &mut requests, || stop.cancel(), tasks).await
+    let record = async {
+        let persistent = persistent_path.borrow().clone();
+        previous::stopped(&board.snapshot(), persistent).await;
+    };
+    shutdown::run(ending, &mut requests, || stop.cancel(), tasks, record).await
 }

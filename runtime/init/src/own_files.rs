@@ -44,16 +44,25 @@ const CREATE: OFlag = OFlag::O_WRONLY
 ///
 /// What the file system says, also that there is none; or it is not a file of init's.
 pub fn read(persistent: &Path, name: &str) -> io::Result<Vec<u8>> {
+    read_up_to(persistent, name, LONGEST)
+}
+
+/// As [`read`], for a file that may have `longest` bytes.
+///
+/// # Errors
+///
+/// As above.
+pub fn read_up_to(persistent: &Path, name: &str, longest: u64) -> io::Result<Vec<u8>> {
     let (directory, name) = open(persistent, name, false)?;
     let file = File::from(openat(&directory, name, READ, Mode::empty())?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::other(format!("{name} is not a file")));
     }
     let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
+    file.take(longest + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > longest {
         return Err(io::Error::other(format!(
-            "{name} has more than {LONGEST} bytes"
+            "{name} has more than {longest} bytes"
         )));
     }
     Ok(bytes)

@@ -338,6 +338,25 @@ impl Machine {
         self.notify.send("WATCHDOG=1")
     }
 
+    /// The last lines of the boot before this one, at most 64 KiB, in the form of [`Machine::log`]: if it was stopped in order
+    /// or ended by a fault of init, and had a `/persistent`. Else, and on an ordinary machine, empty. What is known of its end
+    /// is [`Status::previous`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] when the file cannot be read.
+    pub fn previous_log(&self) -> Result<String, Error> {
+        let Some(path) = &self.log else {
+            return Ok(String::new());
+        };
+        let path = path.with_extension("previous");
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            Err(source) => Err(Error::Read { path, source }),
+        }
+    }
+
     /// The machine's last lines, at most 256 KiB: those of the program, of init (`tinyboot`) and of the kernel, as on the
     /// console, `[    1.234567] app: the line`, and the kernel's less important ones too. Empty on an ordinary machine.
     ///

@@ -31,6 +31,9 @@ pub struct Status {
     pub app: App,
     /// Set once a power-off or reboot was asked for.
     pub shutdown: Option<Shutdown>,
+    /// How the boot before this one ended, if anything tells it: the disk at `/persistent`, or the firmware. It may come a
+    /// moment after the app's start.
+    pub previous: Option<Previous>,
 }
 
 /// What is mounted for the app.
@@ -275,6 +278,37 @@ pub struct Shutdown {
     pub reason: String,
     /// When the app is killed, in seconds since boot (`CLOCK_BOOTTIME`).
     pub deadline: f64,
+}
+
+/// How a boot ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Previous {
+    /// The way it ended.
+    pub ended: Ended,
+    /// Who asked and what for, what init's fault was, or what the kernel gave as the cause of its panic:
+    /// `power button: poweroff`, `the app exited with status 3: reboot`.
+    pub reason: Option<String>,
+    /// How the app had ended last: `exited with status 3`, `killed by SIGSEGV`.
+    pub app_exit: Option<String>,
+}
+
+/// The ways in which a boot may end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ended {
+    /// In order, by power-off or reboot.
+    Stopped,
+    /// By a fault of init.
+    InitFault,
+    /// By a panic of the kernel.
+    KernelPanic,
+    /// By the hardware watchdog.
+    Watchdog,
+    /// Without a record: the power went, the machine was reset, or the kernel panicked without a place to say so.
+    #[default]
+    #[serde(other)]
+    Unknown,
 }
 
 /// What happens when everything has stopped.

@@ -57,7 +57,8 @@ fn example() -> Value {
         },
         "clock": { "synchronized": true, "source": "ntp 10.0.2.2", "offset": -0.012 },
         "app": { "pid": 123, "starts": 1, "ready": true, "status": "boot number 7", "lastExit": null, "backoff": 0.0 },
-        "shutdown": null
+        "shutdown": null,
+        "previous": { "ended": "stopped", "reason": "the app exited with status 3: reboot", "appExit": "exited with status 3" }
     })
 }
 

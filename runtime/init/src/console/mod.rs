@@ -27,7 +27,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub use line::Splitter;
+pub use line::{Splitter, escaped};
+pub use ring::PATH as LOG;
 use ring::Ring;
 
 /// How many lines of init and of the kernel wait for the consoles at most.
@@ -166,7 +167,7 @@ pub async fn app_line(text: &[u8]) {
             at: since_boot(),
             source: Source::App,
             severity: 6,
-            text: line::escaped(text),
+            text: escaped(text),
         };
         REMOTE.push(&record);
         let _ = queue.sender.send(Message::App(record.rendered(), permit));
@@ -179,7 +180,7 @@ fn tell(at: Duration, source: Source, severity: u8, text: &[u8], shown: bool) {
         at,
         source,
         severity,
-        text: line::escaped(text),
+        text: escaped(text),
     };
     REMOTE.push(&record);
     let Some(queue) = QUEUE.get() else { return };

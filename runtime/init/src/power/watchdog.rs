@@ -12,6 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::libc::c_int;
@@ -48,6 +49,24 @@ nix::ioctl_readwrite!(
     6,
     c_int
 );
+
+nix::ioctl_read!(
+    /// WDIOC_GETBOOTSTATUS: why the machine started.
+    get_boot_status,
+    b'W',
+    2,
+    c_int
+);
+
+/// WDIOF_CARDRESET: the watchdog has reset the machine.
+const HAS_RESET: c_int = 0x20;
+
+static RESTARTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether a watchdog says that it was the one that started this boot. Not all drivers can tell.
+pub fn has_restarted() -> bool {
+    RESTARTED.load(Ordering::Relaxed)
+}
 
 /// One that runs and wants to be fed.
 #[derive(Debug)]
@@ -97,6 +116,13 @@ fn open(path: &Path) -> io::Result<Armed> {
     // SAFETY: the descriptor is open, and the kernel writes no more than one `struct watchdog_info` at this address.
     if unsafe { get_support(device.as_raw_fd(), &raw mut info) }.is_err() {
         info = Info::default();
+    }
+    let mut boot = 0;
+    // SAFETY: the descriptor is open, and the kernel writes one int at the address of `boot`.
+    if unsafe { get_boot_status(device.as_raw_fd(), &raw mut boot) }.is_ok()
+        && boot & HAS_RESET != 0
+    {
+        RESTARTED.store(true, Ordering::Relaxed);
     }
     let driver = String::from_utf8_lossy(&info.identity);
     let driver = driver.trim_end_matches('\0').to_owned();

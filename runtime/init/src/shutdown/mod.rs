@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::{Ending, any_left};
 use crate::power::{Request, firmware};
-use crate::{console, limits, threads};
+use crate::{console, limits, previous, threads};
 use mountinfo::Mounted;
 use patience::Patience;
 
@@ -58,12 +58,14 @@ pub fn prepare() {
     kept::open();
 }
 
-/// Ends everything in order, and the machine with it. `tasks` are told to stop already or stop when `stop` is called.
+/// Ends everything in order, and the machine with it. `tasks` are told to stop already or stop when `stop` is called; `record`
+/// is what is to be done when nothing but init is left, before the disks are synced.
 pub async fn run(
     ending: Ending,
     requests: &mut mpsc::UnboundedReceiver<Request>,
     stop: impl FnOnce(),
     tasks: Vec<JoinHandle<()>>,
+    record: impl Future<Output = ()>,
 ) -> ! {
     limits::restore();
     kill_the_rest(ending.expired).await;
@@ -80,6 +82,7 @@ pub async fn run(
             TASKS.as_secs()
         );
     }
+    record.await;
     if patient(SYNC, nix::unistd::sync).await.is_none() {
         log::error!(
             "shutdown: a disk wrote nothing for {} s of what it was given",
@@ -262,7 +265,10 @@ pub fn panicked(info: &PanicHookInfo<'_>) {
     thread::sleep(READING_TIME);
     // Who goes on writing would be waited for.
     let _ = kill(everybody, Signal::SIGKILL);
-    let synced = threads::END.run_beside(nix::unistd::sync);
+    let synced = threads::END.run_beside(move || {
+        previous::fault(&text);
+        nix::unistd::sync();
+    });
     let mut waiting = Waiting::begin(SYNC);
     while synced.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) && waiting.goes_on() {}
     leave(Action::Reboot);

@@ -237,6 +237,9 @@ async fn the_log_is_both_files_the_older_one_first() {
     let machine = Machine::start(&init.paths()).unwrap();
     assert_eq!(machine.log().unwrap(), "");
     let path = init.directory.path().join("log");
+    assert_eq!(machine.previous_log().unwrap(), "");
+    std::fs::write(path.with_extension("previous"), "zero\n").unwrap();
+    assert_eq!(machine.previous_log().unwrap(), "zero\n");
     std::fs::write(&path, "two\nÿ").unwrap();
     std::fs::write(path.with_extension("old"), "one\n").unwrap();
     assert_eq!(machine.log().unwrap(), "one\ntwo\nÿ");
@@ -246,6 +249,7 @@ async fn the_log_is_both_files_the_older_one_first() {
     assert!(error.starts_with("What the machine says in "), "{error}");
     let ordinary = Machine::start(&Paths::default()).unwrap();
     assert_eq!(ordinary.log().unwrap(), "");
+    assert_eq!(ordinary.previous_log().unwrap(), "");
 }
 
 #[tokio::test]
