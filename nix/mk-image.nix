@@ -144,6 +144,7 @@ let
               privateTmp
               readOnlyRoot
               limits
+              systemCalls
               ;
           }
         else

@@ -57,6 +57,13 @@ let
   # setrlimit(2)
   limits = lib.splitString " " "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK";
 
+  # The names that init knows, and lines that begin with a group's.
+  systemCalls = lib.splitString " " (
+    lib.replaceStrings [ "\n" ] [ " " ] (
+      builtins.readFile ../runtime/init/src/settings/system-calls.txt
+    )
+  );
+
   # 1 to 65535
   port = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]";
 
@@ -157,6 +164,21 @@ let
         value:
         value == null || (isList value && all (name: isString name && lib.elem name capabilities) value);
     };
+    systemCalls = {
+      description = "null or a list of system calls and groups of them, such as \"@system-service\", each perhaps after a \"~\"";
+      check =
+        value:
+        value == null
+        || (
+          isList value
+          && all (
+            name:
+            isString name
+            && builtins.match "~?@?[a-z_][a-z0-9_-]*" name != null
+            && lib.elem (lib.removePrefix "~" name) (systemCalls ++ [ "@system-service" ])
+          ) value
+        );
+    };
     limits = {
       description = "an attribute set of numbers from 0 on, with names of ${concatStringsSep ", " limits}";
       check =
@@ -233,7 +255,7 @@ let
       type = types.bool;
       default = true;
       example = false;
-      description = "Whether the app is shut in as the settings user, capabilities, noNewPrivileges, privateTmp, readOnlyRoot and limits say. Without it none of them counts: the app is root and may do everything.";
+      description = "Whether the app is shut in as the settings user, capabilities, noNewPrivileges, privateTmp, readOnlyRoot, limits and systemCalls say. Without it none of them counts: the app is root and may do everything.";
     };
     app.user = {
       type = types.user;
@@ -245,7 +267,7 @@ let
       type = types.capabilities;
       default = null;
       example = [ "CAP_NET_BIND_SERVICE" ];
-      description = "All that the app keeps of root's rights, be it root or not. Without a list: nothing for another user, and for root everything but loading modules, direct access to hardware, reboot(2) and changes to a security module.";
+      description = "All that the app keeps of root's rights, be it root or not. Without a list: nothing for another user, and for root everything but loading modules, direct access to hardware, reboot(2) and changes to a security module. Without CAP_SYS_ADMIN /sys, /proc/sys and other switches of the kernel refuse writes; see app-contract.md.";
     };
     app.noNewPrivileges = {
       type = types.bool;
@@ -272,6 +294,15 @@ let
         NOFILE = 65536;
       };
       description = "Resource limits (setrlimit(2), without RLIMIT_), soft and hard.";
+    };
+    app.systemCalls = {
+      type = types.systemCalls;
+      default = null;
+      example = [
+        "@system-service"
+        "~@network"
+      ];
+      description = "The system calls that the app may use: those without a ~, or all if there are none of those, but those with one. Others fail with EPERM. A name with an @ is a group: @clock, @cpu-emulation, @debug, @keyring, @module, @mount, @namespace, @network, @obsolete, @privileged, @raw-io, @reboot, @resources, @swap, and @system-service, which is all but @clock, @cpu-emulation, @debug, @module, @mount, @obsolete, @raw-io, @reboot and @swap. With a list noNewPrivileges is always on.";
     };
     network.hostName = {
       type = types.hostName;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Replaces the file at `path` as a whole, and makes its directory if there is none: a reader sees the old text or the
@@ -17,7 +18,14 @@ pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    File::create(&beside)?.write_all(text)?;
+    // Never by a link that another process of root has put there.
+    File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(&beside)?
+        .write_all(text)?;
     fs::rename(&beside, path)
 }
 

@@ -5,6 +5,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::libc;
+
 use crate::helper;
 
 /// Below `/proc/sys`, with the value (Documentation/admin-guide/sysctl/{kernel,fs}.rst).
@@ -42,6 +45,19 @@ pub fn set() {
         }
     }
     helper::limit();
+}
+
+/// Keeps processes of the same user, root, from changing init's resource limits: prlimit(2) wants all group ids of the other
+/// to be the caller's, or CAP_SYS_RESOURCE. To be called before there are threads, which have ids of their own.
+pub fn guard() {
+    const NOBODY: u32 = 65534;
+    // SAFETY: numbers are passed, of which -1 changes nothing.
+    if unsafe { libc::syscall(libc::SYS_setresgid, -1, -1, NOBODY) } != 0 {
+        log::error!(
+            "hardening: root can change init's limits: {}",
+            Errno::last().desc()
+        );
+    }
 }
 
 /// Has the kernel refuse every further module, for good.

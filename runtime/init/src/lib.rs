@@ -73,6 +73,7 @@ pub fn main() -> ExitCode {
 }
 
 fn boot() -> io::Result<Infallible> {
+    hardening::guard();
     console::start()?;
     mounts::pseudo();
     threads::start()?;

@@ -1,6 +1,7 @@
 //! What the image asks of init: `/etc/tinyboot/settings.json`, written and checked by `mkImage`.
 
 mod sandbox;
+mod system_calls;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +16,7 @@ use crate::net::fixed::Fixed;
 pub use sandbox::Sandbox;
 #[cfg(test)]
 pub use sandbox::{Capabilities, Limits};
+pub use system_calls::SystemCalls;
 
 /// Where the image keeps its settings.
 pub const PATH: &str = "/etc/tinyboot/settings.json";

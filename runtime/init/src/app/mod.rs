@@ -8,6 +8,7 @@ mod policy;
 mod process;
 mod ready;
 mod sandbox;
+mod seccomp;
 mod short_boots;
 mod spawn;
 

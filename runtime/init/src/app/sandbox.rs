@@ -12,6 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::setrlimit;
 
+use super::seccomp::Filter;
 use super::spawn::Step;
 use crate::mounts;
 use crate::settings::Sandbox;
@@ -24,6 +25,8 @@ pub const NAME: &str = "app";
 const MOST_CAPABILITIES: c_ulong = 63;
 
 const NONE: Option<&CStr> = None;
+const NOSUID_NODEV: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+const HARMLESS: MsFlags = NOSUID_NODEV.union(MsFlags::MS_NOEXEC);
 
 /// Prepares what the app's sandbox needs from the machine. What fails is logged.
 pub fn prepare(sandbox: &Sandbox) {
@@ -84,7 +87,12 @@ pub fn make_home(sandbox: &Sandbox) {
 }
 
 fn has_namespace(sandbox: &Sandbox) -> bool {
-    sandbox.private_tmp || sandbox.read_only_root
+    sandbox.private_tmp || sandbox.read_only_root || is_walled(sandbox)
+}
+
+/// Whether it cannot undo by itself what is mounted for it.
+fn is_walled(sandbox: &Sandbox) -> bool {
+    !sandbox.kept().has("CAP_SYS_ADMIN")
 }
 
 /// A sandbox with everything at hand that needs memory.
@@ -93,6 +101,7 @@ pub struct Cell {
     sandbox: Sandbox,
     /// Options of a `/tmp` of its own.
     tmp: CString,
+    filter: Option<Filter>,
 }
 
 impl Cell {
@@ -100,6 +109,7 @@ impl Cell {
     pub fn new(sandbox: Sandbox) -> Self {
         let tmp = mounts::tmpfs_options("mode=1777", mounts::TMP_TENTHS);
         Self {
+            filter: Filter::new(&sandbox),
             sandbox,
             tmp: CString::new(tmp).unwrap_or_default(),
         }
@@ -111,11 +121,15 @@ impl Cell {
     ///
     /// The first step that failed. Some may have been done then, so that the process must not go on.
     pub fn enter(&self) -> Result<(), (Step, Errno)> {
-        enter_sandbox(&self.sandbox, &self.tmp)
+        enter_sandbox(&self.sandbox, &self.tmp, self.filter.as_ref())
     }
 }
 
-fn enter_sandbox(sandbox: &Sandbox, tmp: &CStr) -> Result<(), (Step, Errno)> {
+fn enter_sandbox(
+    sandbox: &Sandbox,
+    tmp: &CStr,
+    filter: Option<&Filter>,
+) -> Result<(), (Step, Errno)> {
     let at = |step: Step| move |cause: Errno| (step, cause);
     for (resource, value) in &sandbox.limits.0 {
         setrlimit(*resource, *value, *value).map_err(at(Step::Limits))?;
@@ -127,11 +141,19 @@ fn enter_sandbox(sandbox: &Sandbox, tmp: &CStr) -> Result<(), (Step, Errno)> {
         mount(NONE, c"/", NONE, flags, NONE).map_err(at(Step::Namespace))?;
     }
     if sandbox.read_only_root {
-        read_only().map_err(at(Step::ReadOnly))?;
+        make_read_only(c"/", NOSUID_NODEV).map_err(at(Step::ReadOnly))?;
+    }
+    if sandbox.read_only_root || is_walled(sandbox) {
+        protect(sandbox).map_err(at(Step::ReadOnly))?;
     }
     if sandbox.private_tmp {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some(c"tmpfs"), c"/tmp", Some(c"tmpfs"), flags, Some(tmp)).map_err(at(Step::Tmp))?;
+    }
+    let no_new_privileges = sandbox.no_new_privileges || sandbox.system_calls.is_some();
+    if let Some(filter) = filter.filter(|_| !no_new_privileges) {
+        // While it is still allowed to. It refuses nothing that follows here.
+        filter.install().map_err(at(Step::SystemCalls))?;
     }
     let kept = sandbox.kept().0;
     bound(kept).map_err(at(Step::Capabilities))?;
@@ -139,33 +161,60 @@ fn enter_sandbox(sandbox: &Sandbox, tmp: &CStr) -> Result<(), (Step, Errno)> {
         become_user(sandbox.user).map_err(at(Step::User))?;
     }
     set_capabilities(kept).map_err(at(Step::Capabilities))?;
-    if sandbox.no_new_privileges {
+    if no_new_privileges {
         prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map_err(at(Step::NoNewPrivileges))?;
+        if let Some(filter) = filter {
+            filter.install().map_err(at(Step::SystemCalls))?;
+        }
     }
     Ok(())
 }
 
-fn read_only() -> nix::Result<()> {
-    let protect = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    let harmless = protect | MsFlags::MS_NOEXEC;
-    mount(
-        Some(c"/proc/sys"),
-        c"/proc/sys",
-        NONE,
-        MsFlags::MS_BIND,
-        NONE,
-    )?;
-    for (path, flags) in [
-        (c"/", protect),
-        (c"/sys", harmless),
-        (c"/proc/sys", harmless),
-    ] {
-        make_read_only(path, flags)?;
+/// Switches of the kernel and of devices, which for most files ask for no capability but only for user id 0.
+const KERNELS: [&CStr; 8] = [
+    c"/proc/sys",
+    c"/proc/irq",
+    c"/proc/bus",
+    c"/proc/acpi",
+    c"/proc/fs",
+    c"/proc/mtrr",
+    c"/proc/scsi",
+    c"/proc/driver",
+];
+/// Files of init that root could otherwise change: the kernel's helper, its modules, and what init writes at any time.
+const INITS: [&CStr; 3] = [c"/init", c"/lib", c"/run/tinyboot"];
+
+fn protect(sandbox: &Sandbox) -> nix::Result<()> {
+    for path in KERNELS {
+        cover(path, HARMLESS)?;
     }
-    match make_read_only(c"/sys/fs/cgroup", harmless) {
-        // A kernel without control groups has nothing there.
-        Err(Errno::ENOENT | Errno::EINVAL) => Ok(()),
-        other => other,
+    if sandbox.kept().has("CAP_NET_ADMIN") && !sandbox.read_only_root {
+        // Who manages the network has its switches too.
+        let net = c"/proc/sys/net";
+        mount(Some(net), net, NONE, MsFlags::MS_BIND, NONE)?;
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | HARMLESS;
+        mount(NONE, net, NONE, flags, NONE)?;
+    }
+    if sandbox.user == 0 {
+        for path in INITS {
+            cover(path, NOSUID_NODEV)?;
+        }
+    }
+    for path in [c"/sys", c"/sys/fs/cgroup"] {
+        match make_read_only(path, HARMLESS) {
+            // A kernel without control groups has nothing there.
+            Err(Errno::ENOENT | Errno::EINVAL) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Makes what is at `path`, if anything is, read-only alone.
+fn cover(path: &CStr, flags: MsFlags) -> nix::Result<()> {
+    match mount(Some(path), path, NONE, MsFlags::MS_BIND, NONE) {
+        Err(Errno::ENOENT) => Ok(()),
+        other => other.and_then(|()| make_read_only(path, flags)),
     }
 }
 
@@ -330,6 +379,44 @@ mod tests {
             let absent = last.is_none() && path == "/sys/fs/cgroup";
             assert!(absent || last == Some("ro"), "{path}: {text}");
         }
+        Ok(())
+    }
+
+    #[test]
+    fn the_kernels_switches_are_for_who_has_a_capability_for_them() -> io::Result<()> {
+        // As above.
+        if !Path::new("/sys/kernel").exists() {
+            return Ok(());
+        }
+        let script = "while read a b c d path options rest; do case $path in /sys|/proc/sys|/proc/sys/net|/proc/irq) echo $path ${options%%,*};; esac; done < /proc/self/mountinfo";
+        let shown = |capabilities| {
+            let sandbox = Sandbox {
+                capabilities: Some(Capabilities(capabilities)),
+                ..Sandbox::default()
+            };
+            said(sandbox, script)
+        };
+        let none = shown(0)?;
+        for line in ["/sys ro", "/proc/sys ro", "/proc/irq ro"] {
+            assert!(none.lines().any(|known| known == line), "{line}: {none}");
+        }
+        assert!(!none.contains("/proc/sys/net"), "{none}");
+        let net = shown(1 << 12)?;
+        assert!(
+            net.contains("/proc/sys ro\n") && net.contains("/proc/sys/net rw\n"),
+            "{net}"
+        );
+        let admin = shown(1 << 21)?;
+        assert!(!admin.contains("/sys ro"), "{admin}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_call_that_is_not_allowed_is_refused() -> io::Result<()> {
+        let sandbox: Sandbox =
+            serde_json::from_str(r#"{"systemCalls":["~chdir"],"noNewPrivileges":false}"#)?;
+        let text = said(sandbox, "cd /proc 2>/dev/null || echo refused; pwd")?;
+        assert_eq!(text.lines().next(), Some("refused"), "{text}");
         Ok(())
     }
 

@@ -67,6 +67,8 @@ pub enum Step {
     User,
     /// prctl(2)
     NoNewPrivileges,
+    /// seccomp(2)
+    SystemCalls,
     /// chdir(2)
     Directory,
     /// execve(2)
@@ -74,7 +76,7 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Files,
         Self::Session,
         Self::Limits,
@@ -84,6 +86,7 @@ impl Step {
         Self::Capabilities,
         Self::User,
         Self::NoNewPrivileges,
+        Self::SystemCalls,
         Self::Directory,
         Self::Exec,
     ];
@@ -101,6 +104,7 @@ impl std::fmt::Display for Step {
             Self::Capabilities => "capabilities cannot be set",
             Self::User => "user cannot be changed",
             Self::NoNewPrivileges => "programs cannot be kept from gaining privileges",
+            Self::SystemCalls => "system calls cannot be limited",
             Self::Directory => "directory cannot be entered",
             Self::Exec => "program cannot be executed",
         })
@@ -293,10 +297,14 @@ fn prepare(cell: Option<&sandbox::Cell>) -> Result<(), (Step, Errno)> {
     let _ = setrlimit(Resource::RLIMIT_NOFILE, 1024, OPEN_FILES);
     // The kernel never kills PID 1 for want of memory; among all others the app and what it starts come first.
     write_file(c"/proc/self/oom_score_adj", b"500");
-    if let Some(cell) = cell {
-        cell.enter()?;
+    nix::unistd::chdir(c"/").map_err(|cause| (Step::Directory, cause))?;
+    // Init's saved group is another one ([`hardening::guard`](crate::hardening::guard)). It has no way to fail.
+    // SAFETY: numbers are passed, of which -1 changes nothing.
+    unsafe { libc::syscall(libc::SYS_setresgid, -1, -1, libc::getgid()) };
+    match cell {
+        Some(cell) => cell.enter(),
+        None => Ok(()),
     }
-    nix::unistd::chdir(c"/").map_err(|cause| (Step::Directory, cause))
 }
 
 /// As a program expects it, whatever the priority of init's threads is. Best effort.

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use nix::sys::resource::Resource;
 use serde::Deserialize;
 
+use super::SystemCalls;
+
 /// The app's sandbox.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -21,6 +23,8 @@ pub struct Sandbox {
     pub read_only_root: bool,
     /// Resource limits, soft and hard.
     pub limits: Limits,
+    /// The system calls that it may use; without it all, as far as its capabilities go. Implies `no_new_privileges`.
+    pub system_calls: Option<SystemCalls>,
 }
 
 impl Default for Sandbox {
@@ -32,6 +36,7 @@ impl Default for Sandbox {
             private_tmp: false,
             read_only_root: false,
             limits: Limits::default(),
+            system_calls: None,
         }
     }
 }
@@ -62,6 +67,11 @@ pub struct Capabilities(pub u64);
 impl Capabilities {
     /// Each that has a name.
     pub const ALL: Self = Self((1 << NAMES.len()) - 1);
+
+    /// Whether it has the capability of that name.
+    pub fn has(self, name: &str) -> bool {
+        bit(name).is_some_and(|bit| self.0 & bit != 0)
+    }
 
     fn without(self, names: &[&str]) -> Self {
         let bits = names.iter().filter_map(|name| bit(name));
