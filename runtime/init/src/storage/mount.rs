@@ -23,18 +23,21 @@ pub struct Options {
 impl Options {
     /// The file system's own options for `/persistent`.
     ///
-    /// Without an order btrfs discards where the disk can (`discard=async`), and ext4 what its superblock says: so both
-    /// ways are said.
+    /// Without an order btrfs discards where the disk can (`discard=async`), and ext4 does what its superblock says
+    /// (`s_default_mount_opts`, `s_errors`, `s_mount_opts`): also to panic at an error, and to write without barriers. So each
+    /// of these is said. The other two file systems keep no options of this kind on the disk.
     fn persistent(&self, kind: Kind) -> String {
-        let discard = match (self.discard, kind) {
-            (false, _) => "nodiscard",
-            (true, Kind::Btrfs) => "discard=async",
-            (true, _) => "discard",
-        };
-        match &self.compress {
-            Some(compress) if kind == Kind::Btrfs => format!("{discard},compress={compress}"),
-            _ => discard.to_owned(),
+        let mut options = vec![match (self.discard, kind) {
+            (false, _) => "nodiscard".to_owned(),
+            (true, Kind::Btrfs) => "discard=async".to_owned(),
+            (true, _) => "discard".to_owned(),
+        }];
+        match (kind, &self.compress) {
+            (Kind::Btrfs, Some(compress)) => options.push(format!("compress={compress}")),
+            (Kind::Btrfs, None) => {}
+            _ => options.push("errors=remount-ro,barrier".to_owned()),
         }
+        options.join(",")
     }
 }
 
@@ -97,12 +100,18 @@ mod tests {
         };
         let none = options(None, false);
         assert_eq!(none.persistent(Kind::Btrfs), "nodiscard");
-        assert_eq!(none.persistent(Kind::Ext4), "nodiscard");
+        assert_eq!(
+            none.persistent(Kind::Ext4),
+            "nodiscard,errors=remount-ro,barrier"
+        );
         let both = options(Some("zstd:3"), true);
         assert_eq!(
             both.persistent(Kind::Btrfs),
             "discard=async,compress=zstd:3"
         );
-        assert_eq!(both.persistent(Kind::Ext2), "discard");
+        assert_eq!(
+            both.persistent(Kind::Ext2),
+            "discard,errors=remount-ro,barrier"
+        );
     }
 }
