@@ -107,6 +107,22 @@ let
       sentence = "The setting \"log.syslog\" of the image \"good\" must be null, \"udp://host:port\" or \"tcp://host:port\", but is \"udp://logs.example.org:65536\".";
     }
     {
+      change.settings.storage.persistent = "/dev/vdb";
+      sentence = "The setting \"storage.persistent\" of the image \"good\" must be null, \"uuid:\" and the UUID of a file system, \"serial:\" and a serial number of up to 128 characters without spaces, or \"bus:\" and ata, mmc, nvme, scsi, usb, virtio, vmbus or xen, but is \"/dev/vdb\".";
+    }
+    {
+      change.settings.storage.persistent = "serial:";
+      sentence = "The setting \"storage.persistent\" of the image \"good\" must be null, \"uuid:\" and the UUID of a file system, \"serial:\" and a serial number of up to 128 characters without spaces, or \"bus:\" and ata, mmc, nvme, scsi, usb, virtio, vmbus or xen, but is \"serial:\".";
+    }
+    {
+      change.settings.storage.persistent = "uuid:74696e79";
+      sentence = "The setting \"storage.persistent\" of the image \"good\" must be null, \"uuid:\" and the UUID of a file system, \"serial:\" and a serial number of up to 128 characters without spaces, or \"bus:\" and ata, mmc, nvme, scsi, usb, virtio, vmbus or xen, but is \"uuid:74696e79\".";
+    }
+    {
+      change.settings.storage.persistent = "bus:pci";
+      sentence = "The setting \"storage.persistent\" of the image \"good\" must be null, \"uuid:\" and the UUID of a file system, \"serial:\" and a serial number of up to 128 characters without spaces, or \"bus:\" and ata, mmc, nvme, scsi, usb, virtio, vmbus or xen, but is \"bus:pci\".";
+    }
+    {
       change.settings.storage.compress = "zstd:16";
       sentence = "The setting \"storage.compress\" of the image \"good\" must be null, \"zstd\" or \"zstd:1\" to \"zstd:15\", but is \"zstd:16\".";
     }

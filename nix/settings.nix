@@ -150,6 +150,18 @@ let
       check =
         value: value == null || (isString value && builtins.match "zstd(:([1-9]|1[0-5]))?" value != null);
     };
+    whichDisk = {
+      description = "null, \"uuid:\" and the UUID of a file system, \"serial:\" and a serial number of up to 128 characters without spaces, or \"bus:\" and ata, mmc, nvme, scsi, usb, virtio, vmbus or xen";
+      check =
+        value:
+        value == null
+        || (
+          isString value
+          &&
+            builtins.match "uuid:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|serial:[!-~]{1,128}|bus:(ata|mmc|nvme|scsi|usb|virtio|vmbus|xen)" value
+            != null
+        );
+    };
     bool = {
       description = "true or false";
       check = lib.isBool;
@@ -367,6 +379,12 @@ let
       default = false;
       example = true;
       description = "Whether a blank disk becomes /persistent, as a btrfs that fills it, when no file system is labelled tinyboot: the only disk of at least 128 MiB, neither removable nor partitioned, that has no byte but zeros. All of it is read for that. On a disk of less than 256 MiB the btrfs has 128 MiB, since the kernel extends none to less.";
+    };
+    storage.persistent = {
+      type = types.whichDisk;
+      default = null;
+      example = "serial:data";
+      description = "The disk that /persistent is on: by the UUID of its file system, by its serial number, or by a bus that it is behind, such as \"bus:nvme\". The file system has to be labelled tinyboot all the same, and no other disk is used, nor made /persistent by `storage.create`. virtio-blk tells the first 20 characters of a serial number, and these are enough. Without this setting a disk that is built in comes before one that is removable or behind USB, a disk of its own before the partition of the `disk` image, btrfs before ext4, ext3 and ext2, and then the first by name.";
     };
     storage.compress = {
       type = types.compress;

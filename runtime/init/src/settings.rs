@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::console::syslog::Target;
 use crate::net::fixed::Fixed;
+use crate::storage::which::Which;
 
 pub use sandbox::Sandbox;
 #[cfg(test)]
@@ -173,6 +174,8 @@ pub struct Storage {
     pub grow: bool,
     /// Whether a blank disk becomes `/persistent` when there is none. Includes `grow`.
     pub create: bool,
+    /// Which disk `/persistent` is on: `uuid:…`, `serial:…` or `bus:…`. Without it, the first that is labelled.
+    pub persistent: Option<String>,
     /// How new data on a btrfs is compressed: `zstd`, or `zstd:` and a level.
     pub compress: Option<String>,
     /// Whether the disk is told which blocks are not used any more.
@@ -186,6 +189,7 @@ impl Default for Storage {
             closure: None,
             grow: false,
             create: false,
+            persistent: None,
             compress: None,
             discard: false,
         }
@@ -254,6 +258,7 @@ impl Settings {
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.wrong_seconds();
         problems.extend(self.wrong_compression());
+        problems.extend(self.wrong_disk());
         problems.extend(self.wrong_syslog());
         problems.extend(self.wrong_host_name());
         problems.extend(self.wrong_links());
@@ -281,6 +286,13 @@ impl Settings {
     fn wrong_compression(&self) -> Option<String> {
         let text = self.storage.compress.as_deref()?;
         (!is_compression(text)).then(|| format!("\"{text}\" is neither zstd nor zstd:1 to zstd:15"))
+    }
+
+    fn wrong_disk(&self) -> Option<String> {
+        let text = self.storage.persistent.as_deref()?;
+        Which::parse(text).is_none().then(|| {
+            format!("\"{text}\" is neither uuid: and a UUID, serial: and a serial number, nor bus: and ata, mmc, nvme, scsi, usb, virtio, vmbus or xen")
+        })
     }
 
     fn wrong_syslog(&self) -> Option<String> {

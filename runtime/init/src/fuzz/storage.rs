@@ -4,9 +4,10 @@ use std::sync::LazyLock;
 
 use super::Input;
 use super::input::put;
-use crate::storage::choose::{self, Found, LABEL};
+use crate::storage::choose::{self, Device, Found, LABEL};
 use crate::storage::gpt::{HEAD, SECTOR, Table, crc32};
-use crate::storage::probe::{LENGTH, probe};
+use crate::storage::probe::{Contents, LENGTH, probe};
+use crate::storage::which::Disk;
 
 /// The beginning of a device: empty or with the marks of file systems, and the input's bytes where they matter. Nothing but the exact
 /// label of one file system is taken for `/persistent`.
@@ -47,15 +48,16 @@ pub fn superblock(data: &[u8]) {
         };
         put(&mut image, at, input.piece());
     }
-    let Some(file_system) = probe(image.get(..length).unwrap_or(&image)) else {
+    let Contents::One(file_system) = probe(image.get(..length).unwrap_or(&image)) else {
         return;
     };
     assert!(file_system.label.len() <= 256);
     assert!(!file_system.kind.name().is_empty());
     let exact = file_system.label == b"tinyboot" && file_system.devices == 1;
-    let found: Found = [("vda".to_owned(), file_system)].into();
+    let disk = Disk::default();
+    let found: Found = [("vda".to_owned(), Device { file_system, disk })].into();
     let is_iso = choose::iso(&found, None, true).is_some();
-    let is_persistent = !choose::persistent(&found).is_empty();
+    let is_persistent = !choose::persistent(&found, None).is_empty();
     assert_eq!(is_persistent, exact && !is_iso);
 }
 

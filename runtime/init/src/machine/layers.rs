@@ -185,6 +185,7 @@ mod tests {
             ("storage.grow", "true"),
             ("storage.compress", "zstd:3"),
             ("storage.discard", "true"),
+            ("storage.persistent", "serial:data"),
             ("network.hostName", "kiosk"),
             ("clock.servers", r#"["10.0.0.1", "time.example.org"]"#),
             ("control.agent", "false"),
@@ -209,6 +210,7 @@ mod tests {
         );
         assert!(settings.storage.grow && settings.storage.discard && !settings.control.agent);
         assert_eq!(settings.storage.compress.as_deref(), Some("zstd:3"));
+        assert_eq!(settings.storage.persistent.as_deref(), Some("serial:data"));
         assert_eq!(settings.network.host_name.as_deref(), Some("kiosk"));
         assert_eq!(settings.clock.servers, ["10.0.0.1", "time.example.org"]);
     }
@@ -284,6 +286,11 @@ mod tests {
                 "storage.compress",
                 "zstd,subvolid=5",
                 "storage.compress: \"zstd,subvolid=5\" is neither zstd nor zstd:1 to zstd:15",
+            ),
+            (
+                "storage.persistent",
+                "/dev/vdb",
+                "storage.persistent: \"/dev/vdb\" is neither uuid: and a UUID, serial: and a serial number, nor bus: and ata, mmc, nvme, scsi, usb, virtio, vmbus or xen",
             ),
             (
                 "storage.discard",

@@ -3,12 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::probe::{FileSystem, Kind};
+use super::which::{Disk, Which};
 
 /// The label of the file system that outlives a reboot, byte for byte.
 pub const LABEL: &[u8] = b"tinyboot";
 
+/// A device with a file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub file_system: FileSystem,
+    pub disk: Disk,
+}
+
 /// What was found, by the kernel's name of the device: `vda`, `sr0`. Its order is the order of preference.
-pub type Found = BTreeMap<String, FileSystem>;
+pub type Found = BTreeMap<String, Device>;
 
 /// The device for `/iso`: the first one with the volume id that the image was built with; only if there is none and
 /// `last_word` the first one at all.
@@ -16,7 +24,7 @@ pub fn iso<'a>(found: &'a Found, volume_id: Option<&str>, last_word: bool) -> Op
     let all = || {
         found
             .iter()
-            .filter(|(_, file_system)| file_system.kind == Kind::Iso9660)
+            .filter(|(_, device)| device.file_system.kind == Kind::Iso9660)
             .map(|(name, _)| name.as_str())
     };
     let Some(volume_id) = volume_id else {
@@ -25,26 +33,38 @@ pub fn iso<'a>(found: &'a Found, volume_id: Option<&str>, last_word: bool) -> Op
     let own = all().find(|name| {
         found
             .get(*name)
-            .is_some_and(|file_system| file_system.label == volume_id.as_bytes())
+            .is_some_and(|device| device.file_system.label == volume_id.as_bytes())
     });
     own.or_else(|| all().next().filter(|_| last_word))
 }
 
-/// All devices that could be `/persistent`, the preferred one first: btrfs before ext4 and its elders, then by name.
-pub fn persistent(found: &Found) -> Vec<&str> {
+/// All devices that could be `/persistent`, the preferred one first: a disk that is built in before one that can be plugged in
+/// by anybody; a disk of its own before the partition of the image's disk, beside which it was put on purpose; btrfs before
+/// ext4 and its elders; then by name. With `which` only the disk that it means.
+pub fn persistent<'a>(found: &'a Found, which: Option<&Which>) -> Vec<&'a str> {
     let mut candidates: Vec<_> = found
         .iter()
-        .filter(|(_, file_system)| is_persistent(file_system))
+        .filter(|(_, device)| may_be_persistent(device, which))
         .collect();
-    candidates.sort_by_key(|(name, file_system)| (file_system.kind != Kind::Btrfs, name.as_str()));
+    candidates.sort_by_key(|(name, device)| {
+        (
+            device.disk.removable,
+            device.disk.own,
+            device.file_system.kind != Kind::Btrfs,
+            name.as_str(),
+        )
+    });
     candidates
         .into_iter()
         .map(|(name, _)| name.as_str())
         .collect()
 }
 
-fn is_persistent(file_system: &FileSystem) -> bool {
-    file_system.kind != Kind::Iso9660 && file_system.label == LABEL && file_system.devices == 1
+fn may_be_persistent(Device { file_system, disk }: &Device, which: Option<&Which>) -> bool {
+    file_system.kind != Kind::Iso9660
+        && file_system.label == LABEL
+        && file_system.devices == 1
+        && which.is_none_or(|which| which.means(disk, Some(&file_system.id)))
 }
 
 #[cfg(test)]
@@ -53,10 +73,13 @@ mod tests {
     use proptest::prelude::*;
 
     fn found(devices: &[(&str, Kind, &str)]) -> Found {
-        let file_system = |kind, label: &str| FileSystem {
-            kind,
-            label: label.into(),
-            devices: 1,
+        let file_system = |kind, label: &str| Device {
+            file_system: FileSystem {
+                kind,
+                label: label.into(),
+                ..FileSystem::created()
+            },
+            disk: Disk::default(),
         };
         devices
             .iter()
@@ -80,11 +103,11 @@ mod tests {
     fn the_label_is_exact() {
         for label in ["tinyboot2", "tinyboot-backup", "tinyboo", "Tinyboot", ""] {
             assert!(
-                persistent(&found(&[("vda", Kind::Btrfs, label)])).is_empty(),
+                persistent(&found(&[("vda", Kind::Btrfs, label)]), None).is_empty(),
                 "{label}"
             );
         }
-        assert!(persistent(&found(&[("vda", Kind::Iso9660, "tinyboot")])).is_empty());
+        assert!(persistent(&found(&[("vda", Kind::Iso9660, "tinyboot")]), None).is_empty());
     }
 
     #[test]
@@ -92,8 +115,32 @@ mod tests {
         let mut disks = found(&[("vda", Kind::Btrfs, "tinyboot")]);
         disks
             .values_mut()
-            .for_each(|file_system| file_system.devices = 2);
-        assert!(persistent(&disks).is_empty());
+            .for_each(|device| device.file_system.devices = 2);
+        assert!(persistent(&disks, None).is_empty());
+    }
+
+    #[test]
+    fn a_disk_that_anybody_can_plug_in_comes_last() {
+        let mut disks = found(&[
+            ("sda", Kind::Btrfs, "tinyboot"),
+            ("vda3", Kind::Btrfs, "tinyboot"),
+            ("vdb", Kind::Ext4, "tinyboot"),
+        ]);
+        for (name, device) in &mut disks {
+            device.disk.removable = name == "sda";
+            device.disk.own = name == "vda3";
+            device.disk.serial = format!("serial-of-{name}");
+        }
+        assert_eq!(persistent(&disks, None), ["vdb", "vda3", "sda"]);
+        let which = Which::Serial("serial-of-sda".into());
+        assert_eq!(persistent(&disks, Some(&which)), ["sda"]);
+        let which = Which::Serial("other".into());
+        assert!(persistent(&disks, Some(&which)).is_empty());
+        // The rest of the rules holds for the disk that is named, too.
+        disks
+            .values_mut()
+            .for_each(|device| device.file_system.label = b"data".to_vec());
+        assert!(persistent(&disks, Some(&Which::Serial("serial-of-sda".into()))).is_empty());
     }
 
     proptest! {
@@ -104,7 +151,7 @@ mod tests {
                 .map(|(index, name)| (name.as_str(), if index == at { Kind::Btrfs } else { Kind::Ext4 }, "tinyboot"))
                 .collect();
             let disks = found(&disks);
-            let order = persistent(&disks);
+            let order = persistent(&disks, None);
             prop_assert_eq!(order.first().copied(), names.iter().nth(at).map(String::as_str));
             prop_assert!(order.get(1..).is_some_and(|rest| rest.is_sorted()));
         }

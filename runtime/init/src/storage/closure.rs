@@ -31,11 +31,9 @@ pub fn enter(needed: &Path) -> io::Result<()> {
     result
 }
 
-/// Takes the store away after its medium.
+/// Takes the store away before its medium.
 pub fn leave() {
-    if let Err(error) = sys_mount::unmount(STORE, UnmountFlags::DETACH) {
-        log::error!("storage: {STORE} cannot be unmounted: {error}");
-    }
+    drop(super::mount::detach(Path::new(STORE)));
 }
 
 /// The store on the medium.

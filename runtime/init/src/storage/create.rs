@@ -2,13 +2,15 @@
 //!
 //! The disk is looked through and written to by one exclusive descriptor, so that nothing else has it mounted meanwhile. Who
 //! writes to it without asking, as the app may, is noticed: what is about to be overwritten is read once more, and the
-//! kernel's count of written sectors must not have changed.
+//! kernel's count of written sectors must not have changed. That reading is one of the disk itself and not of the kernel's
+//! copy of it, so that it shows what another machine wrote to a disk that both have.
 //!
 //! What is written is the image's template ([`super::template`]), the superblock last: when the power goes before, the next
 //! boot finds a disk that has nothing but parts of the template on it and begins again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +21,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::sysfs;
 use super::template::Template;
+
+nix::ioctl_none_bad!(
+    /// BLKFLSBUF of `include/uapi/linux/fs.h`: the kernel forgets what it has read of a disk.
+    forget_copies,
+    0x1261
+);
 
 /// Where the image has its template.
 const TEMPLATE: &str = "/etc/tinyboot/persistent.template";
@@ -129,11 +137,13 @@ pub fn fill(disk: Blank, stop: &CancellationToken) -> Option<String> {
     let name = disk.name;
     let unchanged = || {
         disk.device.sync_all().map_err(Error::Unreadable)?;
-        if sysfs::written(&name) == disk.written {
-            Ok(())
-        } else {
-            Err(Error::Changed)
+        if sysfs::written(&name) != disk.written {
+            return Err(Error::Changed);
         }
+        // SAFETY: the descriptor is open, and the call takes no argument.
+        unsafe { forget_copies(disk.device.as_raw_fd()) }
+            .map(drop)
+            .map_err(|error| Error::Unreadable(error.into()))
     };
     match unchanged().and_then(|()| write(&disk.device, &disk.template, stop)) {
         Ok(()) => {

@@ -12,49 +12,61 @@
 //!
 //! An initramfs that brings the image's files itself ([`image`]) has `/iso` mounted at once, and no medium is asked for it.
 //!
-//! Reading and mounting happen on threads of their own: a device that hangs holds up nothing but itself.
+//! A device counts as another one as soon as it has another medium ([`inventory`]): what was mounted from the one before is
+//! unmounted. What could not be read or mounted is tried again later. Of several disks for `/persistent` the settings may
+//! say which one is meant ([`which`]).
+//!
+//! Reading, mounting and unmounting happen on threads of their own: a device that hangs holds up nothing but itself.
 
 pub(crate) mod choose;
 mod closure;
 mod create;
+mod devices;
 pub(crate) mod gpt;
 mod grow;
 mod image;
+mod inventory;
 mod mount;
+mod optical;
 mod outlook;
 mod owner;
+mod places;
 pub(crate) mod probe;
 mod search;
 mod slot;
 mod sysfs;
 mod template;
+pub(crate) mod which;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use sys_mount::UnmountFlags;
-use tinyboot::status;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::drivers::Progress;
 use crate::settings;
 use crate::status::Board;
 use crate::threads;
-use crate::uevent::{Event, Subscription, Uevent};
-use choose::Found;
+use crate::uevent::Subscription;
+use choose::{Device, Found};
 use create::Blank;
-use mount::Options;
+use inventory::{Inventory, Retries};
+use mount::{Job, Options};
 use outlook::{Awaited, Watch};
-use probe::{FileSystem, Kind};
+use probe::FileSystem;
 use search::{Search, Step};
-use slot::{Change, Place, Slot};
+use slot::{Place, Slot};
+use sysfs::Look;
+use which::Which;
 
 /// How often the conditions that no event announces are looked at while they matter.
 const GLANCE: Duration = Duration::from_millis(50);
+/// How often it is looked at whether `/persistent` can be written still, and whether a disc is in its drive.
+const CHECK: Duration = Duration::from_secs(10);
 
 /// What storage needs from the rest of init.
 pub struct Surroundings {
@@ -88,39 +100,21 @@ pub async fn run(
         persistent,
         group,
     } = surroundings;
-    let options = Options {
-        closure: settings.closure.clone(),
-        compress: settings.compress.clone(),
-        discard: settings.discard,
-    };
-    let mut storage = Storage {
-        volume_id,
-        options,
-        board,
-        persistent,
-        reports,
-        found: Found::new(),
-        probing: BTreeSet::new(),
-        again: BTreeSet::new(),
-        mentioned: BTreeSet::new(),
-        iso: Slot::Empty,
-        data: Slot::Empty,
-        phase: Phase::Collecting,
-        moved: Instant::now(),
-        // A new file system is as small as can be.
-        grow: settings.grow || settings.create,
-        search: Search::new(settings.create, &stop),
-        group,
-    };
+    let mut storage = Storage::new(
+        &settings, volume_id, board, persistent, reports, group, &stop,
+    );
     let deadline = Instant::now() + Duration::from_secs(settings.deadline.into());
     storage.mount_image();
     storage.look_at_all();
     let mut glance = tokio::time::interval(GLANCE);
+    let mut check = tokio::time::interval(CHECK);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let progress = *drivers.borrow_and_update();
         storage.advance(progress, Instant::now() >= deadline);
         let settled = storage.phase == Phase::Settled;
         let watch = storage.watch(progress);
+        let retry = storage.retries.next();
         tokio::select! {
             () = stop.cancelled() => return,
             event = uevents.next() => storage.event(&event),
@@ -132,6 +126,8 @@ pub async fn run(
             }
             () = sleep_until(deadline), if !settled => {}
             _ = glance.tick(), if watch.time => {}
+            _ = check.tick(), if storage.has_to_check() => storage.check(),
+            () = sleep_until(retry.unwrap_or(deadline)), if retry.is_some() => storage.try_again(),
         }
     }
 }
@@ -147,13 +143,19 @@ enum Phase {
 }
 
 enum Report {
-    Probed(String, io::Result<Option<FileSystem>>),
+    Looked(String, Look),
     Mounted {
-        place: Place,
-        name: String,
-        kind: Kind,
+        job: Job,
         result: io::Result<bool>,
     },
+    /// What was mounted there is not any more.
+    Left(Place),
+    /// The drive was asked to give its medium back; whether what was mounted on `/iso` is unmounted now.
+    Released(String, bool),
+    /// The drive with `/iso` was asked for its medium: if that is gone, a message comes.
+    Asked,
+    /// Whether what is mounted on `/persistent` from this device has become read-only.
+    Checked(String, bool),
     /// All spare disks were looked through; these are blank.
     LookedThrough(Vec<(String, Blank)>),
     /// The blank disk was written to, and has a new file system if it is named.
@@ -167,15 +169,24 @@ struct Storage {
     board: Board,
     persistent: watch::Sender<Option<PathBuf>>,
     reports: mpsc::UnboundedSender<Report>,
+    /// Which disk `/persistent` is to be on, if that is said; the inner one is missing if nobody can understand it.
+    which: Option<Option<Which>>,
     found: Found,
-    /// Devices whose first bytes are being read.
-    probing: BTreeSet<String>,
-    /// Those among them that changed meanwhile.
-    again: BTreeSet<String>,
+    inventory: Inventory,
+    retries: Retries,
     /// Devices that the log has said something about already.
     mentioned: BTreeSet<String>,
+    /// Those that are labelled for `/persistent` and cannot be used, as the log says.
+    unusable: BTreeSet<String>,
     iso: Slot,
     data: Slot,
+    /// File systems on media that were taken out while they were mounted, by the device that they were in: files of them may
+    /// be open still.
+    before: Found,
+    /// Set while `/persistent` can be written.
+    writable: Option<places::Writable>,
+    /// A thread asks the drive with `/iso` whether its medium is there.
+    asking: bool,
     phase: Phase,
     moved: Instant,
     /// Whether `/persistent` is to fill its disk.
@@ -187,23 +198,42 @@ struct Storage {
 }
 
 impl Storage {
-    fn event(&mut self, event: &Event) {
-        let uevent: &Uevent = match event {
-            Event::Lost => return self.look_at_all(),
-            Event::Device(uevent) => uevent,
-        };
-        if matches!(uevent.field("SUBSYSTEM"), "usb" | "scsi" | "nvme" | "block") {
-            self.moved = Instant::now();
-        }
-        let name = uevent.field("DEVNAME");
-        if uevent.field("SUBSYSTEM") != "block" || !sysfs::is_medium(name) {
-            return;
-        }
-        match uevent.action.as_str() {
-            "add" => self.look_at(name),
-            "change" if self.in_use(name).is_none() => self.look_at(name),
-            "remove" => self.gone(name),
-            _ => {}
+    fn new(
+        settings: &settings::Storage,
+        volume_id: Option<String>,
+        board: Board,
+        persistent: watch::Sender<Option<PathBuf>>,
+        reports: mpsc::UnboundedSender<Report>,
+        group: Option<u32>,
+        stop: &CancellationToken,
+    ) -> Self {
+        Self {
+            volume_id,
+            options: Options {
+                closure: settings.closure.clone(),
+                compress: settings.compress.clone(),
+                discard: settings.discard,
+            },
+            board,
+            persistent,
+            reports,
+            which: settings.persistent.as_deref().map(Which::parse),
+            found: Found::new(),
+            inventory: Inventory::default(),
+            retries: Retries::default(),
+            mentioned: BTreeSet::new(),
+            unusable: BTreeSet::new(),
+            iso: Slot::Empty,
+            data: Slot::Empty,
+            before: Found::new(),
+            writable: None,
+            asking: false,
+            phase: Phase::Collecting,
+            moved: Instant::now(),
+            // A new file system is as small as can be.
+            grow: settings.grow || settings.create,
+            search: Search::new(settings.create, stop),
+            group,
         }
     }
 
@@ -215,60 +245,6 @@ impl Storage {
         }
     }
 
-    fn look_at_all(&mut self) {
-        let names = sysfs::block_devices();
-        let unknown: Vec<_> = names
-            .iter()
-            .filter(|name| !self.found.contains_key(*name))
-            .collect();
-        unknown.into_iter().for_each(|name| self.look_at(name));
-    }
-
-    fn look_at(&mut self, name: &str) {
-        if !self.probing.insert(name.to_owned()) {
-            self.again.insert(name.to_owned());
-            return;
-        }
-        let (name, reports) = (name.to_owned(), self.reports.clone());
-        threads::DISKS.run(move || {
-            let result = sysfs::read(&name);
-            // The receiver lives as long as storage does.
-            let _ = reports.send(Report::Probed(name, result));
-        });
-    }
-
-    fn gone(&mut self, name: &str) {
-        self.found.remove(name);
-        self.mentioned.remove(name);
-        self.search.gone(name);
-        let Some(place) = self.in_use(name) else {
-            return;
-        };
-        let path = place.path().display();
-        match self.slot(place).removed(name) {
-            Change::Vacate => {
-                log::error!("storage: /dev/{name} was taken away while {path} was on it");
-                self.vacate(place);
-            }
-            _ => log::error!("storage: /dev/{name} was taken away while it was mounted on {path}"),
-        }
-    }
-
-    /// Unmounts what is in a place whose device is gone.
-    fn vacate(&mut self, place: Place) {
-        self.publish(place, None);
-        // What the app has open fails with EIO; what it opens from now on meets the empty place.
-        if let Err(error) = sys_mount::unmount(place.path(), UnmountFlags::DETACH) {
-            log::error!(
-                "storage: {} cannot be unmounted: {error}",
-                place.path().display()
-            );
-        }
-        if place == Place::Iso && self.options.closure.is_some() {
-            closure::leave();
-        }
-    }
-
     fn slot(&mut self, place: Place) -> &mut Slot {
         match place {
             Place::Iso => &mut self.iso,
@@ -276,105 +252,31 @@ impl Storage {
         }
     }
 
-    /// Tells others what is mounted there.
-    fn publish(&self, place: Place, mount: Option<status::Mount>) {
-        let writable = mount
-            .as_ref()
-            .filter(|mount| !mount.read_only)
-            .map(|mount| mount.path.clone());
-        match place {
-            Place::Iso => self.board.update(|status| status.storage.iso = mount),
-            Place::Persistent => {
-                self.board
-                    .update(|status| status.storage.persistent = mount);
-                self.persistent.send_replace(writable);
-            }
-        }
-    }
-
     fn report(&mut self, report: Report) {
         match report {
-            Report::Probed(name, result) => self.probed(&name, result),
-            Report::Mounted {
-                place,
-                name,
-                kind,
-                result,
-            } => self.mounted(place, name, kind, result),
+            Report::Looked(name, look) => self.looked(&name, look),
+            Report::Mounted { job, result } => self.mounted(&job, result),
+            Report::Left(place) => self.slot(place).left(),
+            Report::Released(name, done) => self.released(&name, done),
+            Report::Asked => self.asking = false,
+            Report::Checked(name, read_only) => self.checked(&name, read_only),
             Report::LookedThrough(blank) => self.search.looked_through(blank),
             Report::Created(name) => {
                 self.search.written(name.is_some());
                 if let Some(name) = name {
-                    self.found.insert(name, FileSystem::created());
+                    let (file_system, disk) = (FileSystem::created(), sysfs::disk(&name));
+                    self.found.insert(name, Device { file_system, disk });
                 }
             }
         }
     }
 
-    fn probed(&mut self, name: &str, result: io::Result<Option<FileSystem>>) {
-        self.probing.remove(name);
-        if self.again.remove(name) {
-            return self.look_at(name);
-        }
-        match result {
-            Ok(Some(file_system)) => {
-                if file_system.label == choose::LABEL {
-                    self.search.give_up();
-                }
-                if file_system.devices != 1
-                    && file_system.label == choose::LABEL
-                    && self.mentioned.insert(name.to_owned())
-                {
-                    log::warn!(
-                        "storage: /dev/{name} is one of {} devices of a btrfs; only a file system on one device is mounted",
-                        file_system.devices
-                    );
-                }
-                self.found.insert(name.to_owned(), file_system);
-            }
-            Ok(None) => drop(self.found.remove(name)),
-            Err(error) => {
-                self.found.remove(name);
-                // An empty drive is a normal state.
-                if error.raw_os_error() != Some(nix::libc::ENOMEDIUM) {
-                    self.search.give_up();
-                    if self.mentioned.insert(name.to_owned()) {
-                        log::warn!("storage: /dev/{name} cannot be read: {error}");
-                    }
-                }
-            }
-        }
-    }
-
-    fn mounted(&mut self, place: Place, name: String, kind: Kind, result: io::Result<bool>) {
-        let path = place.path();
-        let change = self.slot(place).answered(&name, result.is_ok());
-        match result {
-            Ok(_) if change == Change::Vacate => self.vacate(place),
-            Err(_) if change != Change::Clear => {}
-            Ok(read_only) => {
-                let addition = if read_only { ", read-only" } else { "" };
-                log::info!(
-                    "storage: {} is {kind} on /dev/{name}{addition}",
-                    path.display()
-                );
-                let mount = status::Mount {
-                    path: path.to_owned(),
-                    device: Path::new("/dev").join(&name),
-                    file_system: kind.name().to_owned(),
-                    read_only,
-                };
-                self.publish(place, Some(mount));
-            }
-            Err(error) => {
-                log::error!(
-                    "storage: the {kind} on /dev/{name} cannot be mounted on {}: {error}; it is left as it is",
-                    path.display()
-                );
-                self.found.remove(&name);
-                self.mentioned.insert(name);
-                self.publish(place, None);
-            }
+    /// What may be `/persistent`, the preferred one first.
+    fn candidates(&self) -> Vec<&str> {
+        match &self.which {
+            None => choose::persistent(&self.found, None),
+            Some(Some(which)) => choose::persistent(&self.found, Some(which)),
+            Some(None) => Vec::new(),
         }
     }
 
@@ -397,9 +299,7 @@ impl Storage {
             self.mount(Place::Iso, name);
         }
         if self.data == Slot::Empty
-            && let Some(name) = choose::persistent(&self.found)
-                .first()
-                .map(|name| (*name).to_owned())
+            && let Some(name) = self.candidates().first().map(|name| (*name).to_owned())
         {
             self.mount(Place::Persistent, name);
         }
@@ -414,16 +314,9 @@ impl Storage {
             self.iso.unanswered().is_some() || self.data.unanswered().is_some() || creating;
         if self.phase == Phase::Choosing && (overdue || !mounting) {
             self.phase = Phase::Settled;
-            if self.iso == Slot::Empty {
-                log::info!("storage: no iso9660 was found; /iso is empty");
-            }
-            if self.data == Slot::Empty {
-                log::warn!(
-                    "storage: no file system labelled \"tinyboot\" was found; /persistent refuses writes until one appears"
-                );
-            }
+            self.mention_missing();
             let mounting = [&self.iso, &self.data].map(Slot::unanswered);
-            let probing = self.probing.iter().map(String::as_str);
+            let probing = self.inventory.probing();
             for name in mounting.into_iter().flatten().chain(probing) {
                 log::warn!(
                     "storage: /dev/{name} has not answered yet; the app does not wait for it"
@@ -446,8 +339,9 @@ impl Storage {
     fn awaited(&self, drivers: Progress) -> Awaited {
         let has_iso = self.iso != Slot::Empty
             || choose::iso(&self.found, self.volume_id.as_deref(), false).is_some();
-        let complete = has_iso && !choose::persistent(&self.found).is_empty();
-        let (reading, calm) = (!self.probing.is_empty(), self.moved.elapsed());
+        let complete = has_iso && !self.candidates().is_empty();
+        let reading = self.inventory.probing().next().is_some();
+        let calm = self.moved.elapsed();
         outlook::awaited(drivers, reading, complete, calm, sysfs::sight)
     }
 
@@ -458,63 +352,16 @@ impl Storage {
         Watch::new(settled, open, || self.awaited(drivers))
     }
 
-    fn mount_image(&mut self) {
-        let path = Path::new(image::PATH);
-        if !path.exists() {
-            return;
-        }
-        self.iso = Slot::Mounting("loop".into());
-        let (reports, options) = (self.reports.clone(), self.options.clone());
-        threads::DISKS.run(move || {
-            let kind = Kind::Iso9660;
-            // The device stays open until it is mounted: then the mount keeps its file.
-            let device = image::attach(path);
-            let (name, result) = match device {
-                Ok(device) => {
-                    let result = mount::mount(Place::Iso, &device.name, kind, &options);
-                    (device.name, result)
-                }
-                Err(error) => ("loop-control".into(), Err(error)),
-            };
-            let _ = reports.send(Report::Mounted {
-                place: Place::Iso,
-                name,
-                kind,
-                result,
-            });
-        });
-    }
-
-    fn mount(&mut self, place: Place, name: String) {
-        let Some(kind) = self.found.get(&name).map(|file_system| file_system.kind) else {
-            return;
-        };
-        self.mentioned.insert(name.clone());
-        *self.slot(place) = Slot::Mounting(name.clone());
-        let (reports, may_grow, group) = (self.reports.clone(), self.grow, self.group);
-        let options = self.options.clone();
-        threads::DISKS.run(move || {
-            let result = mount::mount(place, &name, kind, &options);
-            if place == Place::Persistent && matches!(result, Ok(false)) {
-                grow::fill_disk(&name, kind, place.path(), may_grow);
-                if let Some(group) = group {
-                    owner::hand_over(place.path(), group);
-                }
-            }
-            let _ = reports.send(Report::Mounted {
-                place,
-                name,
-                kind,
-                result,
-            });
-        });
-    }
-
     /// Takes the next step to a file system on a blank disk, among those that nothing is known of.
     fn search_on(&mut self) {
         let spare: Vec<_> = sysfs::block_devices()
             .into_iter()
             .filter(|name| !self.found.contains_key(name) && sysfs::is_spare(name))
+            .filter(|name| match &self.which {
+                None => true,
+                Some(Some(which)) => which.means(&sysfs::disk(name), None),
+                Some(None) => false,
+            })
             .collect();
         let (reports, token) = (self.reports.clone(), self.search.token());
         match self.search.next(&spare) {
@@ -535,16 +382,87 @@ impl Storage {
         }
     }
 
-    fn mention_others(&mut self) {
-        let Slot::Mounted(chosen) = &self.data else {
+    /// Says which place is empty, unless the log has the reason.
+    fn mention_missing(&self) {
+        if self.iso == Slot::Empty && !self.retries.concern(Place::Iso) {
+            log::info!("storage: no iso9660 was found; /iso is empty");
+        }
+        let said = self.retries.concern(Place::Persistent) || !self.unusable.is_empty();
+        if self.data != Slot::Empty || said {
             return;
+        }
+        match &self.which {
+            None => log::warn!(
+                "storage: no file system labelled \"tinyboot\" was found; /persistent refuses writes until one appears"
+            ),
+            Some(Some(which)) => log::warn!(
+                "storage: no file system labelled \"tinyboot\" was found on the disk that storage.persistent asks for, {which}; /persistent refuses writes until it appears"
+            ),
+            Some(None) => log::error!(
+                "storage: storage.persistent cannot be understood; /persistent refuses writes"
+            ),
+        }
+    }
+
+    fn mention_others(&mut self) {
+        let (chosen, asked) = match (&self.data, &self.which) {
+            (Slot::Mounted(chosen), None) => (Some(chosen), String::new()),
+            (Slot::Mounted(chosen), Some(_)) => {
+                (Some(chosen), ", as storage.persistent asks for".to_owned())
+            }
+            (Slot::Empty, Some(Some(which))) if self.phase == Phase::Settled => {
+                (None, format!("storage.persistent asks for {which}"))
+            }
+            _ => return,
         };
-        for name in choose::persistent(&self.found) {
-            if name != chosen.as_str() && self.mentioned.insert(name.to_owned()) {
-                log::warn!(
-                    "storage: /dev/{name} also has a file system labelled \"tinyboot\"; /persistent stays on /dev/{chosen}"
-                );
+        for name in choose::persistent(&self.found, None) {
+            if chosen.is_some_and(|chosen| chosen == name)
+                || !self.mentioned.insert(name.to_owned())
+            {
+                continue;
+            }
+            match chosen {
+                Some(chosen) => log::warn!(
+                    "storage: /dev/{name} also has a file system labelled \"tinyboot\"; /persistent stays on /dev/{chosen}{asked}"
+                ),
+                None => log::warn!(
+                    "storage: /dev/{name} has a file system labelled \"tinyboot\" and is not used: {asked}"
+                ),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uevent::Event;
+
+    #[tokio::test]
+    async fn lost_messages_about_a_disk_that_went_leave_nothing_behind() {
+        let stop = CancellationToken::new();
+        let (reports, _inbox) = mpsc::unbounded_channel();
+        let mut storage = Storage::new(
+            &settings::Storage::default(),
+            None,
+            Board::new(tinyboot::status::Status::default()),
+            watch::Sender::new(None),
+            reports,
+            None,
+            &stop,
+        );
+        // A name that no machine has.
+        let name = "zz9";
+        let device = Device {
+            file_system: FileSystem::created(),
+            disk: which::Disk::default(),
+        };
+        storage.found.insert(name.to_owned(), device);
+        storage.inventory.know(name, inventory::Identity::default());
+        storage.data = Slot::Mounting(name.to_owned());
+        storage.event(&Event::Lost);
+        assert_eq!(storage.data, Slot::Lost(name.to_owned()));
+        assert!(storage.found.is_empty());
+        assert_eq!(storage.inventory.identity(name), None);
     }
 }

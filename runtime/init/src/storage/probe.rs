@@ -51,6 +51,23 @@ pub struct FileSystem {
     pub label: Vec<u8>,
     /// How many devices it is spread over; more than one is btrfs's alone.
     pub devices: u64,
+    /// Its UUID. ISO 9660 has none: the beginning of what this is made of a sum.
+    pub id: [u8; 16],
+    /// Its own notes say that its checker should look at it (`s_state` of ext4).
+    pub wants_check: bool,
+    /// Features that it has and this kernel does not.
+    pub foreign: Vec<&'static str>,
+}
+
+/// What the first bytes say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Nothing that init mounts.
+    Nothing,
+    /// The one file system.
+    One(FileSystem),
+    /// The marks of several: nobody can say which of them are remnants.
+    Several(Vec<FileSystem>),
 }
 
 impl FileSystem {
@@ -60,18 +77,27 @@ impl FileSystem {
             kind: Kind::Btrfs,
             label: super::choose::LABEL.to_vec(),
             devices: 1,
+            id: [0; 16],
+            wants_check: false,
+            foreign: Vec::new(),
         }
     }
 }
 
-/// Recognises the one file system on a device. `None` when it is none of ours, or when there are the marks of two: then
-/// nobody can say which of them is the remnant.
-pub fn probe(bytes: &[u8]) -> Option<FileSystem> {
-    let mut found = [btrfs(bytes), ext(bytes), iso9660(bytes)]
+/// Recognises the file system on a device.
+pub fn probe(bytes: &[u8]) -> Contents {
+    let mut found: Vec<_> = [btrfs(bytes), ext(bytes), iso9660(bytes)]
         .into_iter()
-        .flatten();
-    let first = found.next()?;
-    found.next().is_none().then_some(first)
+        .flatten()
+        .collect();
+    match (found.pop(), found.is_empty()) {
+        (None, _) => Contents::Nothing,
+        (Some(one), true) => Contents::One(one),
+        (Some(last), false) => {
+            found.push(last);
+            Contents::Several(found)
+        }
+    }
 }
 
 fn btrfs(bytes: &[u8]) -> Option<FileSystem> {
@@ -84,6 +110,9 @@ fn btrfs(bytes: &[u8]) -> Option<FileSystem> {
         kind: Kind::Btrfs,
         label: until_zero(block.get(0x12b..0x22b)?),
         devices: little_endian(block, 0x88, 8)?,
+        id: block.get(0x20..0x30)?.try_into().ok()?,
+        wants_check: false,
+        foreign: Vec::new(),
     })
 }
 
@@ -93,6 +122,12 @@ fn ext(bytes: &[u8]) -> Option<FileSystem> {
     // What ext3 knows: FILETYPE, RECOVER, META_BG; SPARSE_SUPER, LARGE_FILE, BTREE_DIR.
     const EXT3_INCOMPATIBLE: u64 = 0x2 | 0x4 | 0x10;
     const EXT3_READ_ONLY: u64 = 0x1 | 0x2 | 0x4;
+    // The first two only keep the kernel from writing: there is no CONFIG_QUOTA; the third has it refuse the file system.
+    const QUOTA: u64 = 0x100;
+    const PROJECT: u64 = 0x2000;
+    const CASEFOLD: u64 = 0x2_0000;
+    const STATE_VALID: u64 = 1;
+    const STATE_ERROR: u64 = 2;
     let block = bytes.get(0x400..0x800)?;
     if little_endian(block, 0x38, 2)? != 0xef53 {
         return None;
@@ -112,10 +147,24 @@ fn ext(bytes: &[u8]) -> Option<FileSystem> {
     } else {
         Kind::Ext2
     };
+    let state = little_endian(block, 0x3a, 2)?;
+    let foreign = [
+        ("quota", read_only & QUOTA),
+        ("project", read_only & PROJECT),
+        ("casefold", incompatible & CASEFOLD),
+    ];
     Some(FileSystem {
         kind,
         label: until_zero(block.get(0x78..0x88)?),
         devices: 1,
+        id: block.get(0x68..0x78)?.try_into().ok()?,
+        // One without a journal says so too when it was not unmounted.
+        wants_check: state & STATE_VALID == 0 || state & STATE_ERROR != 0,
+        foreign: foreign
+            .iter()
+            .filter(|(_, bit)| *bit != 0)
+            .map(|(name, _)| *name)
+            .collect(),
     })
 }
 
@@ -136,6 +185,9 @@ fn iso9660(bytes: &[u8]) -> Option<FileSystem> {
                     kind: Kind::Iso9660,
                     label: id.get(..length)?.to_vec(),
                     devices: 1,
+                    id: sum(bytes.get(0x8000..)?),
+                    wants_check: false,
+                    foreign: Vec::new(),
                 });
             }
             255 => return None,
@@ -143,6 +195,14 @@ fn iso9660(bytes: &[u8]) -> Option<FileSystem> {
         }
     }
     None
+}
+
+/// FNV-1a. Nobody gains anything by another disc with the same sum: its content is as unknown as that of this one.
+fn sum(bytes: &[u8]) -> [u8; 16] {
+    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    u128::from(sum).to_le_bytes()
 }
 
 fn little_endian(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
@@ -181,7 +241,7 @@ pub(super) mod tests {
     }
 
     fn with_ext(image: &mut [u8], label: &[u8], features: [u32; 3]) {
-        put(image, 0x438, &[0x53, 0xef]);
+        put(image, 0x438, &[0x53, 0xef, 1]);
         put(image, 0x478, label);
         for (at, feature) in [0x45c, 0x460, 0x464].into_iter().zip(features) {
             put(image, at, &feature.to_le_bytes());
@@ -194,17 +254,26 @@ pub(super) mod tests {
         put(image, sector * 0x800 + 40, id);
     }
 
+    /// The one file system of an image, without its id.
+    fn one(contents: Contents) -> Option<FileSystem> {
+        let Contents::One(mut file_system) = contents else {
+            return None;
+        };
+        file_system.id = [0; 16];
+        Some(file_system)
+    }
+
     fn made(make: impl FnOnce(&mut [u8])) -> Option<FileSystem> {
         let mut image = vec![0; LENGTH];
         make(&mut image);
-        probe(&image)
+        one(probe(&image))
     }
 
     fn is(kind: Kind, label: &str) -> Option<FileSystem> {
         Some(FileSystem {
             kind,
             label: label.into(),
-            devices: 1,
+            ..FileSystem::created()
         })
     }
 
@@ -260,11 +329,56 @@ pub(super) mod tests {
 
     #[test]
     fn two_marks_are_nobodys() {
-        let both = |image: &mut [u8]| {
-            with_btrfs(image, b"tinyboot", 1);
-            with_ext(image, b"tinyboot", [0x3c, 0x2c2, 0x46b]);
+        let mut image = vec![0; LENGTH];
+        with_btrfs(&mut image, b"tinyboot", 1);
+        with_ext(&mut image, b"tinyboot", [0x3c, 0x2c2, 0x46b]);
+        let kinds = match probe(&image) {
+            Contents::Several(all) => all.iter().map(|one| one.kind).collect(),
+            _ => Vec::new(),
         };
-        assert_eq!(made(both), None);
+        assert_eq!(kinds, [Kind::Btrfs, Kind::Ext4]);
+    }
+
+    #[test]
+    fn ids_features_and_states_are_told() {
+        let read = |make: fn(&mut [u8])| {
+            let mut image = vec![0; LENGTH];
+            make(&mut image);
+            match probe(&image) {
+                Contents::One(one) => one,
+                _ => FileSystem::created(),
+            }
+        };
+        let id: [u8; 16] = *b"0123456789abcdef";
+        let btrfs = read(|image| {
+            with_btrfs(image, b"x", 1);
+            put(image, 0x1_0020, b"0123456789abcdef");
+        });
+        assert_eq!(btrfs.id, id);
+        let ext = read(|image| {
+            with_ext(image, b"x", [0x3c, 0x2_02c2, 0x256b]);
+            put(image, 0x468, b"0123456789abcdef");
+        });
+        assert_eq!((ext.id, ext.wants_check), (id, false));
+        assert_eq!(ext.foreign, ["quota", "project", "casefold"]);
+        for state in [0, 2, 3] {
+            let mut image = vec![0; LENGTH];
+            with_ext(&mut image, b"x", [0x3c, 0x2c2, 0x46b]);
+            put(&mut image, 0x43a, &[state]);
+            assert!(
+                matches!(probe(&image), Contents::One(one) if one.wants_check),
+                "{state}"
+            );
+        }
+        // Two discs with one volume id are two.
+        let discs = [
+            read(|image| with_iso(image, 16, b"X")),
+            read(|image| {
+                with_iso(image, 16, b"X");
+                put(image, 0x8050, &[1]);
+            }),
+        ];
+        assert_ne!(discs[0], discs[1]);
     }
 
     #[test]
@@ -279,8 +393,8 @@ pub(super) mod tests {
     fn a_short_device_is_no_fault() {
         let mut image = vec![0; LENGTH];
         with_iso(&mut image, 16, b"SHORT");
-        assert_eq!(probe(&image[..0x8800]), is(Kind::Iso9660, "SHORT"));
-        assert_eq!(probe(&image[..0x8700]), None);
+        assert_eq!(one(probe(&image[..0x8800])), is(Kind::Iso9660, "SHORT"));
+        assert_eq!(probe(&image[..0x8700]), Contents::Nothing);
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// Where a file system goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// `/iso`.
     Iso,
@@ -33,6 +33,8 @@ pub enum Slot {
     Lost(String),
     /// This device.
     Mounted(String),
+    /// A thread unmounts what was there. Until it has, nothing else is mounted: it would be unmounted in its place.
+    Leaving,
 }
 
 /// What has to be done about a place.
@@ -42,7 +44,7 @@ pub enum Change {
     Nothing,
     /// Its device went while it was being mounted: wait for the report.
     Wait,
-    /// Unmount its device, which is gone; the place is empty.
+    /// Unmount its device, which is gone; the place is empty after that.
     Vacate,
     /// Take note that it is mounted.
     Settle,
@@ -54,7 +56,7 @@ impl Slot {
     /// The device that this is about, as long as it is there.
     pub fn device(&self) -> Option<&str> {
         match self {
-            Self::Empty | Self::Lost(_) => None,
+            Self::Empty | Self::Lost(_) | Self::Leaving => None,
             Self::Mounting(name) | Self::Mounted(name) => Some(name),
         }
     }
@@ -63,11 +65,11 @@ impl Slot {
     pub fn unanswered(&self) -> Option<&str> {
         match self {
             Self::Mounting(name) | Self::Lost(name) => Some(name),
-            Self::Empty | Self::Mounted(_) => None,
+            Self::Empty | Self::Mounted(_) | Self::Leaving => None,
         }
     }
 
-    /// The device `name` was taken away.
+    /// The device `name`, or the medium in it, was taken away.
     pub fn removed(&mut self, name: &str) -> Change {
         match self {
             Self::Mounting(device) if device == name => {
@@ -75,7 +77,7 @@ impl Slot {
                 Change::Wait
             }
             Self::Mounted(device) if device == name => {
-                *self = Self::Empty;
+                *self = Self::Leaving;
                 Change::Vacate
             }
             _ => Change::Nothing,
@@ -85,10 +87,10 @@ impl Slot {
     /// The thread that mounts has ended, with success or without.
     pub fn answered(&mut self, name: &str, success: bool) -> Change {
         let lost = matches!(self, Self::Lost(_));
-        *self = if success && !lost {
-            Self::Mounted(name.to_owned())
-        } else {
-            Self::Empty
+        *self = match (lost, success) {
+            (false, true) => Self::Mounted(name.to_owned()),
+            (true, true) => Self::Leaving,
+            (_, false) => Self::Empty,
         };
         match (lost, success) {
             (false, true) => Change::Settle,
@@ -96,6 +98,30 @@ impl Slot {
             (true, true) => Change::Vacate,
             // The name may be another device's by now.
             (true, false) => Change::Nothing,
+        }
+    }
+
+    /// Begins to give up what is mounted there while its device is still there: its name, or `None` if nothing is mounted.
+    pub fn release(&mut self) -> Option<String> {
+        let Self::Mounted(name) = self else {
+            return None;
+        };
+        let name = std::mem::take(name);
+        *self = Self::Leaving;
+        Some(name)
+    }
+
+    /// What was there is unmounted.
+    pub fn left(&mut self) {
+        if *self == Self::Leaving {
+            *self = Self::Empty;
+        }
+    }
+
+    /// What was to be given up is in use and stays.
+    pub fn stays(&mut self, name: &str) {
+        if *self == Self::Leaving {
+            *self = Self::Mounted(name.to_owned());
         }
     }
 }
@@ -115,6 +141,26 @@ mod tests {
         assert_eq!(slot, Slot::Mounted("vdb".into()));
         assert_eq!(slot.removed("vda"), Change::Nothing);
         assert_eq!(slot.removed("vdb"), Change::Vacate);
+        // The place is free when the thread says so, and not before.
+        assert_eq!(slot, Slot::Leaving);
+        assert_eq!((slot.device(), slot.unanswered()), (None, None));
+        assert_eq!(slot.removed("vdb"), Change::Nothing);
+        slot.left();
+        assert_eq!(slot, Slot::Empty);
+        slot.left();
+        assert_eq!(slot, Slot::Empty);
+    }
+
+    #[test]
+    fn what_is_in_use_is_not_given_up() {
+        let mut slot = Slot::Mounted("sr0".into());
+        assert_eq!(slot.release().as_deref(), Some("sr0"));
+        assert_eq!(slot.release(), None);
+        slot.stays("sr0");
+        assert_eq!(slot.release().as_deref(), Some("sr0"));
+        slot.left();
+        assert_eq!(slot, Slot::Empty);
+        slot.stays("sr0");
         assert_eq!(slot, Slot::Empty);
     }
 
@@ -136,6 +182,8 @@ mod tests {
         assert_ne!(slot, Slot::Empty);
         assert_eq!(slot.removed("vdb"), Change::Nothing);
         assert_eq!(slot.answered("vdb", true), Change::Vacate);
+        assert_eq!(slot, Slot::Leaving);
+        slot.left();
         assert_eq!(slot, Slot::Empty);
     }
 
