@@ -186,9 +186,9 @@ pub struct Lease {
     pub router: Option<Ipv4Addr>,
     /// Resolvers (option 6).
     pub dns: Vec<IpAddr>,
-    /// Domain (option 15).
+    /// Domain (option 15); of several the first.
     pub domain: Option<String>,
-    /// Domains to search instead of it (option 119).
+    /// Domains to search instead of it (option 119, or option 15 if it names several).
     #[serde(default)]
     pub search: Vec<String>,
     /// Host name (option 12).

@@ -21,8 +21,8 @@ const OFFER: u8 = 2;
 const ACK: u8 = 5;
 const NAK: u8 = 6;
 /// Options that the client reads.
-const OPTIONS: [u8; 16] = [
-    1, 3, 6, 12, 15, 26, 28, 42, 51, 54, 58, 59, 80, 119, 121, 52,
+const OPTIONS: [u8; 17] = [
+    33, 1, 3, 6, 12, 15, 26, 28, 42, 51, 54, 58, 59, 80, 119, 121, 52,
 ];
 
 /// How many executions there were, and how many came beyond SELECTING.

@@ -439,6 +439,8 @@ impl Link {
         }
     }
 
+    /// What the ordinary way cannot carry goes to all: the server takes it from there too (RFC 2131, section 4.3.2). A program
+    /// may have the client's port, or have taken the route away.
     fn unicast(&mut self, source: Ipv4Addr, server: Ipv4Addr, message: &[u8]) {
         let socket = match self.unicast.take().filter(|socket| socket.source == source) {
             Some(socket) => Ok(socket),
@@ -450,9 +452,10 @@ impl Link {
         });
         if let Err(error) = sent {
             log::warn!(
-                "net: {}: no DHCP message could be sent to {server}: {error}",
+                "net: {}: no DHCP message could be sent to {server}: {error}; it is broadcast",
                 self.info.name
             );
+            self.broadcast(source, message);
         }
     }
 

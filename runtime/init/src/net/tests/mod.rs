@@ -130,6 +130,30 @@ fn a_short_lease_is_renewed_and_expires_when_the_server_is_gone() -> Outcome {
 }
 
 #[test]
+fn a_program_that_has_the_port_does_not_keep_a_lease_from_being_renewed() -> Outcome {
+    isolated(
+        path!("a_program_that_has_the_port_does_not_keep_a_lease_from_being_renewed"),
+        &["udhcpd"],
+        async |mut world| {
+            world.pair(0, Some(SERVER)).await?;
+            let _taken = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 68))?;
+            world.udhcpd(8, 10, "")?;
+            let _task = world.run(Network::default());
+            world.bound().await?;
+            let status = world
+                .until("a renewal, or the time after T2", |status| {
+                    let renewed = lease(status, "cli0").is_some_and(|it| it.renewals > 0);
+                    let late = |it: &tinyboot::status::Link| it.state == "REBINDING";
+                    renewed || status.links.iter().any(late)
+                })
+                .await?;
+            assert_eq!(lease(&status, "cli0").map(|it| it.renewals), Some(1));
+            Ok(())
+        },
+    )
+}
+
+#[test]
 fn routers_outside_of_the_subnet_and_classless_routes() -> Outcome {
     isolated(
         path!("routers_outside_of_the_subnet_and_classless_routes"),
