@@ -1,7 +1,9 @@
 # mkImage's arguments in the order of the page docs/options.md: type, default unless one must be given, example as a user
 # writes it, and description. asserts.nix takes the types from here, mkImage the defaults.
-{ lib, profiles }:
+{ lib }:
 let
+  profiles = import ./hardware.nix;
+  kernels = import ./kernel/kernels.nix;
   list = [
     {
       name = "name";
@@ -49,14 +51,21 @@ let
       type = "a list of module names or one of the profiles ${lib.concatStringsSep ", " (lib.attrNames profiles)}";
       default = "virtio";
       example = ''[ "nvme" "igb" ]'';
-      description = "Kernel modules beyond the built-in virtio, AHCI and IDE: `virtio` has none, `vm` those for any hypervisor, `pc` common Ethernet and storage too. No choice of modules rebuilds the kernel.";
+      description = "Kernel modules beyond virtio, AHCI and IDE, which every image has: `virtio` has none, `vm` those for any hypervisor, `pc` common Ethernet and storage too, `server` also 100 Gbit/s Ethernet and RAID controllers. No choice of modules rebuilds the kernel.";
     }
     {
       name = "kernel";
-      type = ''"virtual" or "generic"'';
+      type = "one of ${lib.concatStringsSep ", " (lib.attrNames kernels)}";
       default = null;
       example = ''"generic"'';
-      description = "The small kernel, or the one for Xen, Hyper-V and real hardware. Without it, what the profile in `hardware` needs, and \"virtual\" for a list of modules.";
+      description = "The small kernel for virtual machines, the one for Xen, Hyper-V and real hardware, or that one with the large drivers of servers. Without it, the kernel that the profile in `hardware` needs, and \"virtual\" for a list of modules.";
+    }
+    {
+      name = "compression";
+      type = ''"quick" or "small"'';
+      default = "quick";
+      example = ''"small"'';
+      description = "How kernel and initramfs are packed. `quick` uses zstd: 1.6 s less of guest time in an emulated boot. `small` uses xz: about 650 KB less, and a kernel of its own to build.";
     }
     {
       name = "settings";

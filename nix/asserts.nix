@@ -2,7 +2,6 @@
 # evaluation.
 {
   lib,
-  profiles,
   types,
   settingsProblems,
 }:
@@ -15,12 +14,15 @@
   files,
   hardware,
   kernel,
+  compression,
   settings,
   kernelParams,
   kernelConfig,
   signing,
 }:
 let
+  profiles = import ./hardware.nix;
+  kernels = import ./kernel/kernels.nix;
   inherit (lib)
     all
     concatStringsSep
@@ -105,12 +107,14 @@ optional (
   !(isList hardware && all isString hardware) && !(isString hardware && profiles ? ${hardware})
 ) "The hardware of ${image} must be ${types.hardware}, but is ${show hardware}."
 ++ optional (
-  !lib.elem kernel [
-    null
-    "virtual"
-    "generic"
-  ]
+  kernel != null && !(isString kernel && kernels ? ${kernel})
 ) "The kernel of ${image} must be ${types.kernel}, but is ${show kernel}."
+++ optional (
+  !lib.elem compression [
+    "quick"
+    "small"
+  ]
+) "The compression of ${image} must be ${types.compression}, but is ${show compression}."
 ++ settingsProblems image settings
 ++ (
   if !isList kernelParams then

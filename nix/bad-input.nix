@@ -13,10 +13,9 @@
   image,
 }:
 let
-  profiles = import ./hardware.nix;
   problems = import ./asserts.nix {
-    inherit lib profiles;
-    inherit (import ./arguments.nix { inherit lib profiles; }) types;
+    inherit lib;
+    inherit (import ./arguments.nix { inherit lib; }) types;
     settingsProblems = (import ./settings.nix { inherit lib; }).problems;
   };
   good = {
@@ -28,6 +27,7 @@ let
     files = { };
     hardware = "virtio";
     kernel = null;
+    compression = "quick";
     settings = { };
     kernelParams = [ ];
     kernelConfig = [ ];
@@ -221,11 +221,15 @@ let
     }
     {
       change.hardware = "toaster";
-      sentence = "The hardware of the image \"good\" must be a list of module names or one of the profiles pc, virtio, vm, but is \"toaster\".";
+      sentence = "The hardware of the image \"good\" must be a list of module names or one of the profiles pc, server, virtio, vm, but is \"toaster\".";
     }
     {
       change.kernel = "hurd";
-      sentence = "The kernel of the image \"good\" must be \"virtual\" or \"generic\", but is \"hurd\".";
+      sentence = "The kernel of the image \"good\" must be one of generic, server, virtual, but is \"hurd\".";
+    }
+    {
+      change.compression = "huge";
+      sentence = "The compression of the image \"good\" must be \"quick\" or \"small\", but is \"huge\".";
     }
     {
       change.kernelParams = [ "a\nb" ];
@@ -317,7 +321,7 @@ in
 
   unknown-module =
     fails
-      "The hardware of the image \"bad\" names the module \"warp_drive\", which its kernel, Linux ${kernel.modDirVersion}, does not have; the kernel \"generic\" has more than \"virtual\"."
+      "The hardware of the image \"bad\" names the module \"warp_drive\", which its kernel, Linux ${kernel.modDirVersion}, does not have; the kernels \"generic\" and \"server\" have more than \"virtual\"."
       (mkModules {
         name = "bad";
         modules = [ "warp_drive" ];

@@ -13,14 +13,13 @@ let
     runtime = self.callPackage ./runtime.nix { };
     inherit (self.runtime) init hello;
 
-    # One of the two kernels, with further configuration fragments; the same arguments give the same kernel.
+    # One of the kernels, with further configuration fragments; the same arguments give the same kernel.
     mkKernel =
       args:
       self.callPackage ./kernel {
         kernelConfig = self.callPackage ./kernel/config.nix args;
       };
     kernel = self.mkKernel { kernel = "virtual"; };
-    kernelGeneric = self.mkKernel { kernel = "generic"; };
 
     kernelImage = self.callPackage ./kernel-image.nix { };
     mkModules = self.callPackage ./modules.nix { };
@@ -79,6 +78,15 @@ let
   long =
     tinyboot.reproducible.long
     // tinyboot.runtime.long
+    // {
+      # The server kernel's large drivers, and the names of its profile.
+      server =
+        (tinyboot.mkImage {
+          name = "server";
+          app = tinyboot.hello;
+          hardware = "server";
+        }).initramfs;
+    }
     // lib.concatMapAttrs (
       name: test: lib.optionalAttrs (test ? long) { "vm-${name}" = test.long; }
     ) tinyboot.vmTests;

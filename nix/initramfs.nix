@@ -5,19 +5,20 @@
   cacert,
   cpio,
   xz,
+  zstd,
   binutils,
   init,
   persistent,
 }:
 /*
-  Type: mkInitramfs :: { name, app ? null, closure ? null, settings, modules, compress ? true } -> derivation with the file `initramfs`
+  Type: mkInitramfs :: { name, app ? null, closure ? null, settings, modules, compression ? "quick" } -> derivation with the file `initramfs`
 
   name      the image's name
   app       path of a static executable, which becomes /app/<its name>
   closure   output of mkClosure: store paths to bring along at their own places
   settings  attribute set: init's settings file
-  modules   output of mkModules
-  compress  whether bytes count more than the time of the build
+  modules      output of mkModules
+  compression  "quick" (zstd), "small" (xz), or "none" where the build's time counts most
 */
 {
   name,
@@ -25,13 +26,14 @@
   closure ? null,
   settings,
   modules,
-  compress ? true,
+  compression ? "quick",
 }:
 runCommand "${name}-initramfs"
   {
     nativeBuildInputs = [
       cpio
       xz
+      zstd
       binutils
     ];
     settings = builtins.toJSON settings;
@@ -85,7 +87,12 @@ runCommand "${name}-initramfs"
       # The kernel allocates the whole dictionary to unpack: enough to find what init and app have in common, not more.
       (cd root && find . -mindepth 1 -print0 | LC_ALL=C sort -z | cpio --quiet -o -H newc -R +0:+0 --reproducible --null) |
         ${
-          if compress then "xz --check=crc32 --x86 --lzma2=preset=9e,dict=8MiB --threads=1" else "cat"
+          {
+            quick = "zstd --ultra -22 --single-thread --quiet";
+            small = "xz --check=crc32 --x86 --lzma2=preset=9e,dict=8MiB --threads=1";
+            none = "cat";
+          }
+          .${compression}
         } > $out/initramfs
     ''
   )

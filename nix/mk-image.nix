@@ -20,11 +20,11 @@
 let
   release = import ./release.nix;
   profiles = import ./hardware.nix;
-  arguments = import ./arguments.nix { inherit lib profiles; };
+  arguments = import ./arguments.nix { inherit lib; };
   inherit (arguments) defaults;
   settingsOptions = import ./settings.nix { inherit lib; };
   problems = import ./asserts.nix {
-    inherit lib profiles;
+    inherit lib;
     inherit (arguments) types;
     settingsProblems = settingsOptions.problems;
   };
@@ -53,6 +53,7 @@ in
   files ? defaults.files,
   hardware ? defaults.hardware,
   kernel ? defaults.kernel,
+  compression ? defaults.compression,
   settings ? defaults.settings,
   kernelParams ? defaults.kernelParams,
   kernelConfig ? defaults.kernelConfig,
@@ -69,6 +70,7 @@ let
       files
       hardware
       kernel
+      compression
       settings
       kernelParams
       kernelConfig
@@ -174,13 +176,20 @@ let
       }
     else
       profiles.${hardware};
+  kernelName = if kernel != null then kernel else profile.kernel;
   linux = mkKernel {
-    kernel = if kernel != null then kernel else profile.kernel;
+    kernel = kernelName;
+    inherit compression;
     extraFragments = kernelConfig;
   };
   modules = mkModules {
     inherit name;
-    inherit (profile) modules;
+    # The optical drives and disks of the usual hypervisors: modules, for the kernel to start init without waiting for them.
+    modules = [
+      "ahci"
+      "ata_piix"
+    ]
+    ++ profile.modules;
     kernel = linux;
   };
   contents = {
@@ -188,6 +197,7 @@ let
     app = program;
     closure = if hasClosure && closureIn == "memory" then closure else null;
     settings = initSettings;
+    inherit compression;
   };
   initramfs = mkInitramfs contents;
   uki = mkUki {
@@ -204,6 +214,13 @@ let
         "loglevel=4"
         "panic=10"
       ]
+      # Of the keyboard controller only the keyboard is wanted: each probe of the others is a wait.
+      ++ [
+        "i8042.noaux"
+        "i8042.nomux"
+      ]
+      # A hypervisor's buses are all in its tables: the search of the other 255 is 16,000 port accesses on q35.
+      ++ lib.optional (kernelName == "virtual") "pci=lastbus=0"
       ++ kernelParams
     );
   };
@@ -261,7 +278,7 @@ else
         contents
         // {
           app = if program == null then null else lib.getExe (package.quick or package);
-          compress = false;
+          compression = "none";
         }
       );
     };
@@ -277,6 +294,7 @@ else
         iso
         uki
         initramfs
+        compression
         files
         ;
       kernel = linux;

@@ -28,7 +28,7 @@ let
         if grep -qE "/$pattern\.ko" ${kernel.modules}/lib/modules/$release/modules.builtin; then
           echo "The hardware of the image \"${name}\" names the module \"$module\", which is built into Linux $release: leave it out." >&2
         else
-          echo "The hardware of the image \"${name}\" names the module \"$module\", which its kernel, Linux $release, does not have; the kernel \"generic\" has more than \"virtual\"." >&2
+          echo "The hardware of the image \"${name}\" names the module \"$module\", which its kernel, Linux $release, does not have; the kernels \"generic\" and \"server\" have more than \"virtual\"." >&2
         fi
         exit 1
       fi

@@ -5,10 +5,7 @@
   mkImage,
 }:
 let
-  arguments = import ./arguments.nix {
-    inherit lib;
-    profiles = import ./hardware.nix;
-  };
+  arguments = import ./arguments.nix { inherit lib; };
   settings = (import ./settings.nix { inherit lib; }).options;
   show = lib.generators.toPretty { multiline = false; };
 

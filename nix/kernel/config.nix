@@ -8,8 +8,11 @@
   flex,
   perl,
 
-  # "virtual" or "generic", which adds to it what the folder of that name says.
+  # One of the names in kernels.nix.
   kernel,
+
+  # "quick" or "small": how the kernel's image is packed.
+  compression ? "quick",
 
   # Further fragments, as paths or store paths.
   extraFragments ? [ ],
@@ -20,7 +23,9 @@ let
     map (name: directory + "/${name}") (
       lib.sort lib.lessThan (lib.attrNames (builtins.readDir directory))
     );
-  fragments = of ./common ++ lib.optionals (kernel == "generic") (of ./generic);
+  fragments = lib.concatMap of (import ./kernels.nix).${kernel} ++ [
+    (./compression + "/${compression}.config")
+  ];
 in
 stdenv.mkDerivation {
   pname = "tinyboot-kernel-config-${kernel}";

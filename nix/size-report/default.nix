@@ -5,14 +5,16 @@
   python3,
   cpio,
   xz,
+  zstd,
 }:
-# Type: mkSizeReport :: { name, iso, uki, kernel, initramfs, files, closure } -> derivation with `report.txt` and `report.svg`
+# Type: mkSizeReport :: { name, iso, uki, kernel, initramfs, compression, files, closure } -> derivation with `report.txt` and `report.svg`
 {
   name,
   iso,
   uki,
   kernel,
   initramfs,
+  compression,
   files,
   closure,
 }:
@@ -22,9 +24,10 @@ runCommand "${name}-size-report"
       python3
       cpio
       xz
+      zstd
     ];
     description = builtins.toJSON {
-      inherit name;
+      inherit name compression;
       iso = "${iso}/${iso.file}";
       uki = "${uki}/${uki.file}";
       kernel = kernelImage kernel;
@@ -39,7 +42,13 @@ runCommand "${name}-size-report"
   }
   ''
     mkdir -p $out tree
-    (cd tree && xz --decompress --stdout ${initramfs}/initramfs | cpio --quiet --extract --make-directories --no-absolute-filenames)
+    (cd tree && ${
+      {
+        quick = "zstd";
+        small = "xz";
+      }
+      .${compression}
+    } --decompress --stdout ${initramfs}/initramfs | cpio --quiet --extract --make-directories --no-absolute-filenames)
     python3 ${./report.py} "$descriptionPath" "$out"
     cat $out/report.txt
   ''

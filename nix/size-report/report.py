@@ -1,6 +1,6 @@
 """Says what takes the bytes of an image: report.py DESCRIPTION OUTPUT
 
-DESCRIPTION is JSON: `name`, `iso`, `uki`, `kernel`, `initramfs`, `bios` (paths of files), `files` (what is under
+DESCRIPTION is JSON: `name`, `compression` ("quick" or "small"), `iso`, `uki`, `kernel`, `initramfs`, `bios` (paths of files), `files` (what is under
 /iso), `storePaths` (a file with the store's paths on the medium, or null) and `tree` (the initramfs unpacked).
 OUTPUT becomes a folder with `report.txt` and `report.svg`. The parts add up to the size of the ISO.
 """
@@ -43,10 +43,16 @@ def under(path: str) -> int:
     return sum(os.path.getsize(file) for file in found if not os.path.islink(file))
 
 
-def compressed(paths: list[str]) -> int:
+# As mkInitramfs packs.
+PACK = {
+    "quick": ["zstd", "--ultra", "-22", "--single-thread", "--quiet", "--stdout"],
+    "small": ["xz", "--check=crc32", "--x86", "--lzma2=preset=9e,dict=8MiB", "--threads=1", "--stdout"],
+}
+
+
+def compressed(paths: list[str], compression: str) -> int:
     data = b"".join(open(path, "rb").read() for path in sorted(paths))
-    command = ["xz", "--check=crc32", "--x86", "--lzma2=preset=9e,dict=8MiB", "--threads=1", "--stdout"]
-    return len(subprocess.run(command, input=data, stdout=subprocess.PIPE, check=True).stdout)
+    return len(subprocess.run(PACK[compression], input=data, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def shares(total: int, weights: dict[str, int]) -> dict[str, int]:
@@ -83,7 +89,7 @@ def main() -> None:
     size = {key: os.path.getsize(given[key]) for key in ("iso", "uki", "kernel", "initramfs", "bios")}
     groups = {name: paths for name, paths in files(given["tree"]).items() if paths}
     parts = {"Linux": size["kernel"]}
-    parts |= shares(size["initramfs"], {name: compressed(paths) for name, paths in groups.items()})
+    parts |= shares(size["initramfs"], {name: compressed(paths, given["compression"]) for name, paths in groups.items()})
     parts["the UKI's stub"] = size["uki"] - size["kernel"] - size["initramfs"]
     parts["BIOS boot loader"] = size["bios"]
     content = sum(under(path) for path in given["files"])

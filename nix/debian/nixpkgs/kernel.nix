@@ -11,6 +11,7 @@
   kmod,
   openssl,
   python3,
+  zstd,
 }:
 lib.makeOverridable (
   {
@@ -43,6 +44,7 @@ lib.makeOverridable (
       kmod
       openssl
       python3
+      zstd
     ];
     KBUILD_BUILD_USER = "nixbld";
     KBUILD_BUILD_HOST = "localhost";
