@@ -97,7 +97,9 @@ impl Storage {
             return self.look_at(name);
         }
         let before = self.inventory.identity(name);
-        let other_device = before.is_some() && before != look.identity;
+        // Of a device that went, the kernel's message tells.
+        let is_there = look.identity.is_some();
+        let other_device = is_there && before.is_some() && before != look.identity;
         let other_medium = match &look.contents {
             Err(error) => error.raw_os_error() == Some(nix::libc::ENOMEDIUM),
             // Not every drive tells; and only a disc's beginning never changes by itself.
@@ -107,7 +109,7 @@ impl Storage {
                 self.iso.device() == Some(name) && known.is_some() && !same
             }
         };
-        if other_device || other_medium {
+        if other_device || (is_there && other_medium) {
             let device = self.found.remove(name);
             self.forget(name);
             if let Some(place) = self.in_use(name) {
@@ -163,7 +165,7 @@ impl Storage {
                     Some(nix::libc::ENOMEDIUM) => {}
                     Some(nix::libc::EAGAIN) => self.look_at(name),
                     // It went: the message about it is on its way.
-                    _ if look.identity.is_none() => {}
+                    _ if !is_there => {}
                     _ => {
                         self.search.give_up();
                         let cause = error.to_string();
