@@ -45,10 +45,14 @@ async fn links(board: &Board, deadline: Instant) -> Option<Vec<String>> {
     let mut status = board.subscribe();
     loop {
         // A link that the kernel has may not be in the status yet.
-        let hardware = net::hardware().await.unwrap_or_else(|error| {
-            log::error!("app: {error}");
-            Vec::new()
-        });
+        let hardware = match timeout_at(deadline, net::hardware()).await {
+            Ok(Ok(hardware)) => hardware,
+            Ok(Err(error)) => {
+                log::error!("app: {error}");
+                Vec::new()
+            }
+            Err(_) => return Some(vec!["links that the kernel has not named yet".into()]),
+        };
         let missing = unsettled(&status.borrow_and_update(), &hardware);
         if missing.is_empty() {
             return None;

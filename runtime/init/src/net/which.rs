@@ -1,13 +1,10 @@
 //! Which links init looks after. This is the one definition of it, for the links' tasks and for the app's start, which waits for
 //! them: Ethernet links with hardware that are no ports of another link, and those of the program's making that are named.
 
-use std::time::Duration;
-
 use futures_util::TryStreamExt as _;
 use rtnetlink::packet_route::link::{
     InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
-use tokio::time::timeout;
 
 use super::{Error, ipv6, worker};
 
@@ -91,10 +88,8 @@ pub fn mac(message: &LinkMessage) -> Option<[u8; 6]> {
     })
 }
 
-/// The kernel names the links that have hardware within this time, or nobody waits for them.
-const ANSWER: Duration = Duration::from_secs(1);
-
-/// The names of the links with hardware that are there now: each gets a task, if it has none yet.
+/// The names of the links with hardware that are there now: each gets a task, if it has none yet. Takes as long as a driver that
+/// brings up another link.
 ///
 /// # Errors
 ///
@@ -102,10 +97,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 pub async fn hardware() -> Result<Vec<String>, Error> {
     let requests = worker::Requests::open().map_err(Error::Netlink)?;
     let listed = requests.handle.link().get().execute();
-    let listed: Vec<LinkMessage> = timeout(ANSWER, listed.try_collect())
-        .await
-        .map_err(|_| Error::Closed)?
-        .map_err(Error::List)?;
+    let listed: Vec<LinkMessage> = listed.try_collect().await.map_err(Error::List)?;
     let links = listed.iter().filter_map(ethernet);
     let links = links.filter(|link| link.place == Place::Hardware);
     Ok(links.map(|link| link.name).collect())

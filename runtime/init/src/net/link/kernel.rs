@@ -38,7 +38,11 @@ impl Carrier {
         let device = Path::new("/sys/class/net").join(link).join("device");
         let driver = fs::read_link(device.join("driver")).ok();
         let driver = driver.as_deref().and_then(Path::file_name);
-        match driver.and_then(|driver| driver.to_str()) {
+        Self::by(driver.and_then(|driver| driver.to_str()))
+    }
+
+    fn by(driver: Option<&str>) -> Self {
+        match driver {
             Some(driver) if !AT_ONCE.contains(&driver) => Self::Negotiated,
             _ => Self::AtOnce,
         }
@@ -204,4 +208,23 @@ pub fn random() -> u32 {
     }
     // A kernel before 5.6. The standard library's hasher is keyed from the generator without waiting, too.
     RandomState::new().build_hasher().finish() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_links_that_negotiate_are_waited_for() {
+        for (driver, expected) in [
+            (Some("virtio_net"), Carrier::AtOnce),
+            (Some("hv_netvsc"), Carrier::AtOnce),
+            (None, Carrier::AtOnce),
+            (Some("e1000e"), Carrier::Negotiated),
+            (Some("virtio_net2"), Carrier::Negotiated),
+        ] {
+            assert_eq!(Carrier::by(driver), expected, "{driver:?}");
+        }
+        assert!(Carrier::AtOnce.patience() < Carrier::Negotiated.patience());
+    }
 }

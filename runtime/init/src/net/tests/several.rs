@@ -159,6 +159,32 @@ fn links_that_the_program_makes_are_its_own_unless_named() -> Outcome {
 }
 
 #[test]
+fn a_link_without_a_cable_is_not_waited_for() -> Outcome {
+    isolated(
+        path!("a_link_without_a_cable_is_not_waited_for"),
+        &[],
+        async |world| {
+            world.pair(0, None).await?;
+            world.cable(0, false)?;
+            let _task = world.run(Network::default());
+            let settled = |status: &Status| {
+                status
+                    .links
+                    .iter()
+                    .any(|link| link.settled && !link.carrier)
+            };
+            tokio::select! {
+                biased;
+                seen = world.until("a settled link", settled) => drop(seen?),
+                // What negotiation takes is no matter of a link without hardware. Both times are this event loop's.
+                () = tokio::time::sleep(Duration::from_secs(4)) => return Err("it is waited for".into()),
+            }
+            Ok(())
+        },
+    )
+}
+
+#[test]
 fn a_link_that_cannot_be_brought_up_is_tried_again() -> Outcome {
     isolated(
         path!("a_link_that_cannot_be_brought_up_is_tried_again"),
