@@ -73,12 +73,17 @@ fn from_smbios() -> Vec<Result<Credential, credential::Error>> {
     strings.filter_map(Credential::parse).collect()
 }
 
-/// A file up to [`LONGEST`].
+/// A file up to [`LONGEST`]. The beginning of a longer one is not taken for the whole.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?
-        .take(LONGEST as u64)
+        .take(LONGEST as u64 + 1)
         .read_to_end(&mut bytes)?;
+    if bytes.len() > LONGEST {
+        return Err(io::Error::other(format!(
+            "it has more than {LONGEST} bytes"
+        )));
+    }
     Ok(bytes)
 }
 

@@ -85,3 +85,15 @@ fn without_credentials_the_app_is_not_told_of_any() {
     let settings = machine().finish(Path::new("/nowhere/at/all"));
     assert!(settings.app.environment.is_empty());
 }
+
+#[test]
+fn the_beginning_of_what_is_too_long_is_not_taken_for_the_whole() -> io::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("raw");
+    std::fs::write(&path, vec![b'x'; LONGEST])?;
+    assert_eq!(read(&path)?.len(), LONGEST);
+    std::fs::write(&path, vec![b'x'; LONGEST + 1])?;
+    let error = read(&path).err().map(|error| error.to_string());
+    assert_eq!(error.as_deref(), Some("it has more than 1048576 bytes"));
+    Ok(())
+}
