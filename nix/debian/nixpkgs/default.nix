@@ -251,47 +251,20 @@ let
       };
     writeShellScript = name: text: writeScript name "#!${runtimeShell}\n${text}";
     writeShellScriptBin = name: text: writeScriptBin name "#!${runtimeShell}\n${text}";
-    # Without `...`: an argument that is not known here would be one that changes nothing.
-    writeShellApplication =
-      {
-        name,
-        text,
-        runtimeInputs ? [ ],
-        excludeShellChecks ? [ ],
-        meta ? { },
-      }:
-      writeTextFile {
-        inherit name;
-        executable = true;
-        destination = "/bin/${name}";
-        meta = {
-          mainProgram = name;
-        }
-        // meta;
-        text = ''
-          #!${runtimeShell}
-          set -o errexit
-          set -o nounset
-          set -o pipefail
-
-        ''
-        + lib.optionalString (runtimeInputs != [ ]) ''
-          export PATH="${lib.makeBinPath runtimeInputs}:$PATH"
-
-        ''
-        + ''
-          ${text}
-        '';
-        derivationArgs.nativeBuildInputs = [ packages.shellcheck ];
-        checkPhase = ''
-          bash -n "$target"
-          shellcheck ${
-            lib.optionalString (
-              excludeShellChecks != [ ]
-            ) "--exclude=${lib.concatStringsSep "," excludeShellChecks}"
-          } "$target"
-        '';
-      };
+    inherit
+      (import ./stdenv/view.nix {
+        inherit
+          lib
+          bootstrap
+          base
+          runCommand
+          runtimeShell
+          writeTextFile
+          ;
+        inherit (packages) shellcheck;
+      })
+      writeShellApplication
+      ;
     shellcheck-minimal = packages.shellcheck;
     linkFarm =
       name: entries:

@@ -19,11 +19,20 @@ add() {
 }
 add $inputs
 lower=${lower#:} directory=$PWD
+# The directories of plugins in the trees: a program's plugins are from where the program is, never from both.
+plugins=$(IFS=:; for usr in $lower; do
+  for file in "$usr"/lib/x86_64-linux-gnu/*/*.so; do
+    [ ! -e "$file" ] || { file=${file%/*}; echo "${file##*/}"; }
+  done
+done | $b sort -u)
+export plugins
 export lower directory b
 exec $b unshare -m $b sh -euc '
   $b mount -t tmpfs -o mode=755 tmpfs /mnt
   cd /mnt
-  $b mkdir -p .upper .work
+  $b mkdir -p .upper .work .mask/lib/x86_64-linux-gnu
+  # To an overlay, such a node says that the layers below have nothing of this name.
+  for name in $plugins; do $b mknod .mask/lib/x86_64-linux-gnu/$name c 0 0; done
   for entry in /*; do
     name=${entry#/}
     case $name in
@@ -36,5 +45,5 @@ exec $b unshare -m $b sh -euc '
   done
   for name in bin sbin lib lib64; do $b ln -s usr/$name $name; done
   $b mkdir usr mnt
-  $b mount -t overlay overlay -o "lowerdir=$lower:/usr,upperdir=/mnt/.upper,workdir=/mnt/.work" usr
-  exec $b chroot . /usr/bin/env -u lower -u b -u directory -u busybox -u bash -C "$directory" /usr/bin/bash "$@"' sh "$@"
+  $b mount -t overlay overlay -o "lowerdir=$lower:/mnt/.mask:/usr,upperdir=/mnt/.upper,workdir=/mnt/.work" usr
+  exec $b chroot . /usr/bin/env -u lower -u plugins -u b -u directory -u busybox -u bash -C "$directory" /usr/bin/bash "$@"' sh "$@"
