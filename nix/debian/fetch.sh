@@ -26,7 +26,7 @@ find_mirror() {
 # Downloads with apt's own transport into the cache; lines of url, file and hash in. A file is there afterwards if and
 # only if its hash is right.
 download() {
-  (cd "$cache/debs" && xargs --no-run-if-empty --max-args=90 /usr/lib/apt/apt-helper -o APT::Sandbox::User=root download-file) 2>&1 |
+  (cd "$cache/debs" && LC_ALL=C xargs --no-run-if-empty --max-args=90 /usr/lib/apt/apt-helper -o APT::Sandbox::User=root download-file) 2>&1 |
     tee -a "$cache/download.log" >&2 || true
 }
 
@@ -36,7 +36,7 @@ need_space() {
   while [ ! -e "$directory" ]; do directory=$(dirname "$directory"); done
   free=$(df --output=avail --block-size=1 "$directory" | tail -n 1)
   [ "$free" -ge "$2" ] ||
-    fail $unusable "There must be $(($2 / 1000000)) MB free for the Debian packages in $1, but there are only $((free / 1000000)) MB."
+    fail $unusable "There must be $(($2 / 1000000)) MB free in $1, but there are only $((free / 1000000)) MB."
 }
 
 # Sets `invalid` to those of the paths that the store does not have.
@@ -108,6 +108,7 @@ fetch_debs() {
       [ -e "$cache/debs/$file" ] || explain_missing "$file"
     done
   fi
+  say "adding ${#missing[@]} Debian packages to the Nix store; the builds unpack them"
   for line in "${missing[@]}"; do
     read -r path file _ <<<"$line"
     echo "$cache/debs/$file"
@@ -130,7 +131,7 @@ add_bootstrap() {
 # bootstrap_tree WORK DEB: the tree whose hash is locked, in WORK/busybox.
 bootstrap_tree() {
   mkdir -p "$1/busybox/bin"
-  dpkg-deb --fsys-tarfile "$2" | tar x -C "$1" --wildcards '*/bin/busybox'
+  dpkg-deb --fsys-tarfile "$2" | TAR_OPTIONS="" tar x -C "$1" --wildcards '*/bin/busybox'
   install -m 0555 "$1/usr/bin/busybox" "$1/busybox/bin/busybox"
 }
 
@@ -151,7 +152,9 @@ fetch_crates() {
       nix build --out-link "$cache/cargo" "path:$here#cargo"
       cargo=$(realpath "$cache/cargo")/bin
     fi
-    PATH=$cargo:$PATH RUSTUP_TOOLCHAIN='' "$cargo/cargo" fetch --locked --manifest-path "$(dirname "$lock")/Cargo.toml" >&2 ||
+    # Debian's Cargo, not the libraries and OpenSSL settings that this machine's environment names.
+    PATH=$cargo:$PATH RUSTUP_TOOLCHAIN='' env --unset=LD_LIBRARY_PATH --unset=LD_PRELOAD --unset=OPENSSL_CONF --unset=OPENSSL_MODULES \
+      "$cargo/cargo" fetch --locked --manifest-path "$(dirname "$lock")/Cargo.toml" >&2 ||
       fail $unusable "Cargo could not fetch the crates of $lock from the registry that it is set up with."
     work=$(mktemp -d)
     for file in "${missing[@]}"; do

@@ -1,7 +1,8 @@
 # Sourced by the command `nix`: locks the newest versions of the packages in packages.list.
 
-# Sets up an apt of its own, for trixie, that knows nothing of this machine's packages.
-private_apt() {
+# Sets up an apt of its own, for trixie, that knows nothing of this machine's packages. It keeps this machine's settings of
+# apt, for a proxy may stand there; options on the command line win over them.
+set_up_private_apt() {
   local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
   [ -e "$keyring" ] || fail $unusable "Debian's archive keyring $keyring is missing; it is in the package debian-archive-keyring."
   mkdir -p "$work"/lists/partial "$work"/cache/archives/partial
@@ -11,14 +12,18 @@ deb [signed-by=$keyring] $mirror trixie main
 deb [signed-by=$keyring] $mirror trixie-updates main
 deb [signed-by=$keyring] $security_mirror trixie-security main
 LIST
-  cat > "$work/apt.conf" <<CONF
-Dir::State "$work"; Dir::State::status "$work/status"; Dir::State::Lists "$work/lists"; Dir::Cache "$work/cache";
-Dir::Etc::sourcelist "$work/sources.list"; Dir::Etc::sourceparts "/dev/null"; Dir::Etc::preferencesparts "/dev/null";
-APT::Architecture "amd64"; APT::Architectures "amd64"; APT::Install-Recommends "false"; APT::Sandbox::User "root";
-Acquire::Languages "none"; Acquire::ForceHash "sha256";
-CONF
-  APT_CONFIG=$work/apt.conf apt-get update >&2 ||
+  private_apt update >&2 ||
     fail $unusable "The package index of $mirror could not be read or its signature is wrong."
+}
+
+private_apt() {
+  LC_ALL=C apt-get \
+    -o Dir::State="$work" -o Dir::State::status="$work/status" -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" \
+    -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+    -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+    -o APT::Architecture=amd64 -o APT::Architectures=amd64 -o APT::Default-Release= -o APT::Sandbox::User=root \
+    -o APT::Install-Recommends=false -o APT::Install-Suggests=false \
+    -o Acquire::Languages=none -o Acquire::ForceHash=sha256 "$@"
 }
 
 join() { printf '%s\n' "$@" | sed '$!s/$/,/'; }
@@ -27,7 +32,7 @@ update() {
   local work line attribute names alone uri file size hash archive pool
   work=$(mktemp -d)
   find_mirror
-  private_apt
+  set_up_private_apt
   local -A debs=()
   local closures=()
   while read -r line; do
@@ -42,7 +47,7 @@ update() {
       pool=pool/${uri#*/pool/}
       closure+=("\"$file\"")
       debs[$file]=$(printf '    "%s": { "archive": "%s", "path": "%s", "sha256": "%s", "size": %s }' "$file" $archive "$pool" "${hash#SHA256:}" "$size")
-    done < <(APT_CONFIG=$work/apt.conf apt-get install --print-uris --yes $names 2>/dev/null | grep "^'" | LC_ALL=C sort -k 2)
+    done < <(private_apt install --print-uris --yes $names 2>/dev/null | grep "^'" | LC_ALL=C sort -k 2)
     [ ${#closure[@]} -gt 0 ] || fail $unusable "The archive cannot satisfy \"$names\", which packages.list has for $attribute."
     # First the package that the closure is named after: its version is the attribute's.
     local first=() others=() file
@@ -53,7 +58,7 @@ update() {
   done < "$here/packages.list"
 
   # The hash of the first program is that of a tree, which only unpacking tells.
-  (cd "$work" && APT_CONFIG=$work/apt.conf apt-get download busybox-static >&2)
+  (cd "$work" && private_apt download busybox-static >&2)
   bootstrap_tree "$work" "$work"/busybox-static_*.deb
   {
     printf '{\n  "bootstrap": "%s",\n  "closures": {\n' "$(nix hash path "$work/busybox")"
