@@ -37,7 +37,8 @@ let
     persistent = self.callPackage ./persistent.nix { };
     mkDisk = self.callPackage ./disk.nix { };
     mkContainerDisk = self.callPackage ./container-disk.nix { };
-    mkRunner = self.callPackage ./vm.nix { };
+    mkFirecracker = self.callPackage ./firecracker.nix { };
+    mkRunner = self.callPackage ./vm { };
     mkSbom = self.callPackage ./sbom { };
     mkSizeReport = self.callPackage ./size-report { };
     mkImage = self.callPackage ./mk-image.nix { };
@@ -113,6 +114,7 @@ in
       vmlinux
       payload
       netboot
+      firecracker
       disk
       containerDisk
       ;

@@ -7,6 +7,7 @@
   mkClosure,
   mkInitramfs,
   mkUki,
+  mkFirecracker,
   mkVmlinux,
   mkIso,
   mkPayload,
@@ -36,7 +37,8 @@ in
   Makes a bootable image of a program.
 
   Type: mkImage :: { name, app | src | command, … } -> {
-    iso, isoFile, uki, initramfs, kernel, vmlinux, modules, payload, netboot, disk, containerDisk, vm, sbom, sizeReport, settings
+    iso, isoFile, uki, initramfs, kernel, vmlinux, modules, payload, netboot, firecracker, disk, containerDisk, vm, sbom, sizeReport,
+    settings
   }
 
   The arguments are described in arguments.nix, for people in docs/options.md.
@@ -245,6 +247,16 @@ let
     payload = brought;
     inherit (uki) commandLine;
   };
+  vmlinux = mkVmlinux linux;
+  firecracker = mkFirecracker {
+    inherit
+      name
+      vmlinux
+      initramfs
+      payload
+      ;
+    inherit (uki) commandLine;
+  };
   disk = mkDisk {
     inherit name uki;
     payload = brought;
@@ -262,16 +274,22 @@ else
       modules
       payload
       netboot
+      vmlinux
+      firecracker
       disk
       containerDisk
       ;
     kernel = linux;
     settings = initSettings;
-    vmlinux = mkVmlinux linux;
     isoFile = "${iso}/${iso.file}";
     # For the loop of edit and run: what takes a release's time and gains only bytes is left out.
     vm = mkRunner {
-      inherit name payload;
+      inherit
+        name
+        vmlinux
+        payload
+        ;
+      firecracker = firecracker.configuration;
       kernel = linux;
       inherit (uki) commandLine;
       initramfs = mkInitramfs (
