@@ -48,8 +48,8 @@ templates
 # The next kernel's configuration, without its build: the fragments survive there too.
 // lib.optionalAttrs (linux_6_18 != null) (
   prefix "linux-6-18" (
-    lib.genAttrs [ "virtual" "generic" ] (
-      kernel:
+    lib.mapAttrs (
+      kernel: _:
       callPackage ./kernel/config.nix {
         inherit kernel;
         linux_6_12 = linux_6_18;
@@ -62,7 +62,7 @@ templates
           '')
         ];
       }
-    )
+    ) (import ./kernel/kernels.nix)
   )
 )
 // {
