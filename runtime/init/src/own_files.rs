@@ -100,13 +100,13 @@ pub fn replace(persistent: &Path, name: &str, text: &[u8], sync: Sync) -> io::Re
     Ok(())
 }
 
-/// Writes the short file `name` in its place, so that a full disk takes it, and has the disk have it. Only a file that is as long
+/// Writes the short file `name` in its place, so that a full disk takes it. Only a file that is as long
 /// and that nobody else may have a hand in is written over; else it is replaced as a whole.
 ///
 /// # Errors
 ///
 /// What the file system says, or a directory is not init's.
-pub fn overwrite(persistent: &Path, name: &str, text: &[u8]) -> io::Result<()> {
+pub fn overwrite(persistent: &Path, name: &str, text: &[u8], sync: Sync) -> io::Result<()> {
     let in_place = || -> io::Result<bool> {
         let (directory, name) = open(persistent, name, false)?;
         let file = File::from(openat(&directory, name, WRITE, Mode::empty())?);
@@ -117,13 +117,15 @@ pub fn overwrite(persistent: &Path, name: &str, text: &[u8]) -> io::Result<()> {
             && metadata.len() == text.len() as u64;
         if ours {
             file.write_all_at(text, 0)?;
-            file.sync_all()?;
+            if sync == Sync::Now {
+                file.sync_all()?;
+            }
         }
         Ok(ours)
     };
     match in_place() {
         Ok(true) => Ok(()),
-        Ok(false) | Err(_) => replace(persistent, name, text, Sync::Now),
+        Ok(false) | Err(_) => replace(persistent, name, text, sync),
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{own_files, threads};
+use crate::own_files::{self, Sync};
+use crate::threads;
 
 const PERSISTENT: &str = "/persistent";
 const FILE: &str = "boot-failures";
@@ -25,7 +26,12 @@ pub async fn count(persistent: Option<PathBuf>) -> u32 {
         if !writable {
             return Ok(());
         }
-        own_files::overwrite(&persistent, FILE, text(before.saturating_add(1)).as_bytes())
+        own_files::overwrite(
+            &persistent,
+            FILE,
+            text(before.saturating_add(1)).as_bytes(),
+            Sync::Now,
+        )
     });
     let deadline = Instant::now() + PATIENCE;
     let Ok(Ok(before)) = timeout_at(deadline, before).await else {
@@ -57,7 +63,7 @@ pub fn forget(mut persistent: watch::Receiver<Option<PathBuf>>) {
             if load(&persistent) == 0 && own_files::read(&persistent, FILE).is_ok() {
                 return Ok(());
             }
-            own_files::overwrite(&persistent, FILE, text(0).as_bytes())
+            own_files::overwrite(&persistent, FILE, text(0).as_bytes(), Sync::Now)
         });
         if let Err(error) = forgotten.await {
             log::warn!("app: the number of short boots cannot be set back: {error}");

@@ -27,6 +27,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::priority;
 pub use line::{Splitter, escaped};
 pub use ring::PATH as LOG;
 use ring::Ring;
@@ -127,7 +128,11 @@ pub fn start() -> io::Result<()> {
         .collect();
     thread::Builder::new()
         .name("console".into())
-        .spawn(move || write_all(&receiver, first, &own, &dropped))?;
+        .spawn(move || {
+            // Who asked for the machine's end is to be read also while the app takes all of the processor.
+            priority::raise();
+            write_all(&receiver, first, &own, &dropped);
+        })?;
     QUEUE
         .set(queue)
         .map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;

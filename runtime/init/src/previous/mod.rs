@@ -95,7 +95,7 @@ fn begin(persistent: &Path) -> io::Result<Option<Previous>> {
         own_files::remove(persistent, SAVED_LOG)?;
     }
     let running = record::format(&Previous::default());
-    own_files::overwrite(persistent, RECORD, &running)?;
+    own_files::overwrite(persistent, RECORD, &running, Sync::Now)?;
     Ok(recorded)
 }
 
@@ -137,7 +137,8 @@ pub fn fault(text: &str) {
 }
 
 fn keep(persistent: &Path, previous: &Previous) -> io::Result<()> {
-    own_files::overwrite(persistent, RECORD, &record::format(previous))?;
+    // All of the disk is synced right afterwards.
+    own_files::overwrite(persistent, RECORD, &record::format(previous), Sync::Later)?;
     own_files::replace(persistent, SAVED_LOG, &last_lines()?, Sync::Later)
 }
 
@@ -182,7 +183,7 @@ mod tests {
         assert_eq!(begin(place)?, None);
         assert_eq!(begin(place)?, Some(Previous::default()));
         let end = stopped("power button: poweroff");
-        own_files::overwrite(place, RECORD, &record::format(&end))?;
+        own_files::overwrite(place, RECORD, &record::format(&end), Sync::Now)?;
         assert_eq!(begin(place)?, Some(end));
         assert_eq!(begin(place)?, Some(Previous::default()));
         Ok(())
