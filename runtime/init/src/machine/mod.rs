@@ -151,7 +151,8 @@ impl Machine {
             return settings;
         }
         match store::mount(directory).and_then(|()| {
-            store::write(directory, &self.credentials, settings.app.user())?;
+            let user = settings.app.user();
+            store::write(directory, &self.credentials, user, user)?;
             store::close(directory)
         }) {
             Ok(()) => {

@@ -30,7 +30,7 @@ pub fn mount(directory: &Path) -> io::Result<()> {
         .map(drop)
 }
 
-/// Writes a file for each, and gives them and the directory to `user`, who is also its group.
+/// Writes a file for each, and gives them and the directory to `user` and `group`.
 ///
 /// # Errors
 ///
@@ -39,6 +39,7 @@ pub fn write(
     directory: &Path,
     credentials: &BTreeMap<String, Vec<u8>>,
     user: u32,
+    group: u32,
 ) -> io::Result<()> {
     for (name, value) in credentials {
         let mut file = OpenOptions::new()
@@ -47,9 +48,9 @@ pub fn write(
             .mode(0o400)
             .open(directory.join(name))?;
         file.write_all(value)?;
-        fchown(&file, Some(user), Some(user))?;
+        fchown(&file, Some(user), Some(group))?;
     }
-    chown(directory, Some(user), Some(user))
+    chown(directory, Some(user), Some(group))
 }
 
 /// Has it read-only from now on.
@@ -77,14 +78,15 @@ mod tests {
             ("a".to_owned(), b"1".to_vec()),
             ("b.key".to_owned(), vec![0, 255]),
         ]);
-        // Only root can give files to others, and not in every name space.
-        let user = fs::metadata(directory.path())?.uid();
-        write(directory.path(), &credentials, user)?;
+        // Only root can give files to others, and a name space may have no other user or group than this process's own.
+        let own = fs::metadata(directory.path())?;
+        write(directory.path(), &credentials, own.uid(), own.gid())?;
         for (name, value) in credentials {
             let path = directory.path().join(name);
             assert_eq!(fs::read(&path)?, value);
             let metadata = fs::metadata(&path)?;
-            assert_eq!((metadata.mode() & 0o777, metadata.uid()), (0o400, user));
+            assert_eq!(metadata.mode() & 0o777, 0o400);
+            assert_eq!((metadata.uid(), metadata.gid()), (own.uid(), own.gid()));
         }
         Ok(())
     }
