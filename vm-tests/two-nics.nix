@@ -1,5 +1,5 @@
 # Several links: one without a server holds up neither the app nor the others, two default routes live together, cables
-# are pulled and plugged in, and a NIC comes while the machine runs.
+# are pulled and plugged in, and a NIC comes while the machine runs. Two links in one network are no conflict.
 { mkTest, probeImage }:
 mkTest {
   name = "two-nics";
@@ -53,5 +53,24 @@ mkTest {
 
     t.assertEqual(len(machine.said("tinyboot: app: started")), 1)
     machine.powered_off()
+
+    hub = ["-netdev user,id=lan,restrict=on,net=10.97.0.0/24", "-netdev hubport,id=lan0,hubid=0,netdev=lan"]
+    pair = Guest("pair", ISO, nics=["hubport,hubid=0"] * 2, arguments=hub)
+    pair.start()
+    pair.ready()
+    with subtest("two NICs in one network keep an address each"):
+        for number in range(2):
+            pair.says(rf"net: eth{number}: BOUND to 10\.97\.0\.\d+/24", BOOT)
+
+        def uptime() -> float:
+            return float(pair.ask("cat /proc/uptime").split()[0])
+
+        # Each looks for other machines that have its address for eight seconds.
+        over = uptime() + 10
+        pair.until("the end of the probes", lambda: uptime() > over, BOOT)
+        t.assertEqual(pair.said("is in use by|was declined"), [])
+        for number in range(2):
+            t.assertRegex(pair.ask("addresses"), rf"(?m)^eth{number} 10\.97\.0\.\d+/24$")
+    pair.powered_off()
   '';
 }
