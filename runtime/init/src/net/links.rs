@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use nix::libc;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::link::{LinkFlags, LinkMessage};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -133,25 +134,31 @@ impl Links {
         for link in &listed {
             self.seen(link).await;
         }
-        self.list_ipv6().await;
+        self.list_ipv6().await?;
         self.times_listed = self.times_listed.saturating_add(1);
         Ok(())
     }
 
-    /// What is there already of IPv6. A kernel without it has nothing to say.
-    async fn list_ipv6(&mut self) {
+    /// What is there already of IPv6. A kernel without it has nothing to say; one that fails is asked again, or what it did not name
+    /// would be taken for gone.
+    async fn list_ipv6(&mut self) -> Result<(), Error> {
         for known in self.ipv6.values_mut() {
             known.begin();
         }
         self.routes.values_mut().for_each(Routes::begin);
         let mut messages = self.handle().address().get().execute();
-        while let Some(Ok(message)) = messages.next().await {
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(Error::List)?;
             self.hear(&RouteNetlinkMessage::NewAddress(message));
         }
         let all = RouteMessageBuilder::<Ipv6Addr>::new().build();
         let mut messages = self.handle().route().get(all).execute();
-        while let Some(Ok(message)) = messages.next().await {
-            self.hear(&RouteNetlinkMessage::NewRoute(message));
+        while let Some(message) = messages.next().await {
+            match message {
+                Ok(message) => self.hear(&RouteNetlinkMessage::NewRoute(message)),
+                Err(error) if lacks_ipv6(&error) => break,
+                Err(error) => return Err(Error::List(error)),
+            };
         }
         self.routes.values_mut().for_each(Routes::end);
         self.show_all();
@@ -159,6 +166,7 @@ impl Links {
         for link in links {
             self.limit(link).await;
         }
+        Ok(())
     }
 
     /// The kernel says something new of an IPv6 address or route.
@@ -389,6 +397,12 @@ impl Links {
             self.shared.own.note(message.header.index, None);
         }
     }
+}
+
+/// True if the kernel has no IPv6.
+fn lacks_ipv6(error: &rtnetlink::Error) -> bool {
+    let none = [libc::EAFNOSUPPORT, libc::EOPNOTSUPP];
+    matches!(error, rtnetlink::Error::NetlinkError(it) if none.contains(&-it.raw_code()))
 }
 
 /// Says whether the kernel takes the router advertisements of a link; what it was told before.
