@@ -86,7 +86,7 @@ templates
     # The parts of the stand-in's command share their variables.
     find ${
       lib.sourceByRegex ../. [
-        "\\.ci(/run)?"
+        "\\.ci(/.*)?"
         "nix"
         "nix/bios(/.*\\.sh)?"
         "nix/debian(/nix|/[a-z]*\\.sh)?"

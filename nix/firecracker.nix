@@ -18,8 +18,8 @@ let
     boot-source = {
       kernel_image_path = "vmlinux";
       initrd_path = "initramfs";
-      # Firecracker ends when the guest resets by the keyboard controller. The others spare the search for what it has not.
-      boot_args = "${commandLine} reboot=k i8042.noaux i8042.nomux i8042.dumbkbd";
+      # Firecracker ends when the guest resets by the keyboard controller, of which it has no more than that.
+      boot_args = "${commandLine} reboot=k i8042.dumbkbd";
     };
     machine-config = {
       vcpu_count = 1;
