@@ -12,7 +12,7 @@ use std::thread;
 use std::time::SystemTime;
 
 use crate::replay::{self, Plan};
-use crate::{endings, figures, http, journal, network, notify, say};
+use crate::{attack, endings, figures, http, journal, network, notify, say};
 
 /// Runs one command line, and the console says what it has to say.
 pub fn run_aloud(line: &str) {
@@ -28,6 +28,9 @@ pub fn run_aloud(line: &str) {
 pub fn run(line: &str) -> io::Result<String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words.as_slice() {
+        ["attack"] => attack::all(),
+        ["exhaust", way] => attack::exhaust(way),
+        ["reopen"] => attack::reopen(),
         ["end", way] => endings::end(way),
         ["on-term", choice] => endings::on_termination(choice),
         ["orphans", count] => endings::orphans(number(count)?),

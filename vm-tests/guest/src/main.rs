@@ -3,6 +3,7 @@
 //! `POST /` with a command line as its body answers 200 and the command's output, or 500 and the error. What the
 //! commands of the arguments print goes to the console, each line after `probe: <command line>: `.
 
+mod attack;
 mod commands;
 mod endings;
 mod figures;
