@@ -72,6 +72,21 @@ mkTest {
         machine.powered_off()
         check(blank)
 
+    with subtest("what another machine writes to a disk after it was read is seen on the disk"):
+        shared = make_disk("shared", "", 200)
+        slow = ["-drive", f"if=none,id=slow,format=raw,throttling.bps-read=4000000,file={shared}", "-device virtio-blk-pci,drive=slow"]
+        # It has room for all that it read.
+        reader = Guest("reader", ISO, arguments=slow, memory=768)
+        reader.start()
+        reader.wait("tinyboot: storage: .* of the 200 MiB of /dev/vda are blank so far", BOOT)
+        with open(shared, "r+b") as disk:
+            disk.seek(0x10000)
+            disk.write(b"raw")
+        reader.wait("tinyboot: storage: /dev/vda does not become /persistent: it is not blank: there is something at byte 65536", BOOT)
+        reader.crash()
+        with open(shared, "rb") as disk:
+            t.assertEqual(sum(byte != 0 for byte in disk.read()), 3)
+
     with subtest("the log says of each other disk why it did not"):
         why = "does not become /persistent: it"
         t.assertTrue(machine.said(f"storage: /dev/vda {why} is not blank: there is something at byte {last - 511}$"))

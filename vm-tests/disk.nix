@@ -73,6 +73,26 @@ mkTest {
         t.assertEqual(bios.ask("count /persistent/boots"), "3")
         bios.powered_off()
 
+    with subtest("a data disk beside it is used in place of its own partition, whatever its file system, and the one that is named"):
+        data = ext(4, "data", "tinyboot")
+        drive = [f"-drive if=none,id=data,format=raw,file={data}", "-device virtio-blk-pci,drive=data,serial=data"]
+        named = "-fw_cfg name=opt/io.systemd.credentials/tinyboot.storage.persistent,string=serial"
+        for name, setting, device, other in (
+            ("unnamed", [], "ext4 on /dev/vdb", "vda3"),
+            ("named", [f"{named}:data"], "ext4 on /dev/vdb", "vda3"),
+            ("missing", [f"{named}:none"], "", "vdb"),
+        ):
+            both = Guest(name, RAW, firmware="bios", medium="", disks=[disk], arguments=[*drive, *setting])
+            both.start()
+            both.ready()
+            if device:
+                both.says(f"tinyboot: storage: /persistent is {device}")
+                both.says(f"tinyboot: storage: /dev/{other} also has a file system labelled")
+            else:
+                both.says("was found on the disk that storage.persistent asks for, serial:none; /persistent refuses writes")
+                t.assertEqual(both.said("tinyboot: storage: /persistent is"), [])
+            both.powered_off()
+
     with subtest("it stays so, also after a power failure"):
         machine.start()
         machine.ready()

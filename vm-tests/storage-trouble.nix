@@ -1,4 +1,5 @@
-# Disks in a bad state: damaged superblocks are named and left alone, and one that is full costs only what does not fit.
+# Disks in a bad state: damaged superblocks are named and left alone, one that is full costs only what does not fit, one with a
+# bad block becomes read-only whatever its superblock wants, and the reason why one can only be read stands in the log.
 { mkTest, probeImage }:
 mkTest {
   name = "storage-trouble";
@@ -45,6 +46,52 @@ mkTest {
         t.assertEqual(again.ask("cat /persistent/x"), "1")
         again.powered_off()
         t.assertTrue(again.said("tinyboot: shutdown: /persistent unmounted"))
+
+    def special(name: str, options: str) -> str:
+        return make_disk(name, f"{MKFS_EXT} -q -t ext4 -L tinyboot {options} {{}}", 64)
+
+    with subtest("a superblock that wants a panic at an error gets a file system that can only be read"):
+        os.makedirs("seed/folder")
+        for name in ("marker-one", "marker-two"):
+            with open(f"seed/folder/{name}", "w") as file:
+                file.write("x")
+        path = special("panic", "-e panic -b 4096 -O ^metadata_csum -d seed")
+        with open(path, "rb") as image:
+            blocks = iter(lambda: image.read(4096), b"")
+            at = next(number for number, block in enumerate(blocks) if b"marker-one" in block and b"marker-two" in block)
+        damaged(path, at * 4096, 4096)
+        sick = Guest("sick", ISO, disks=[path])
+        sick.start()
+        sick.ready()
+        sick.ask("write /persistent/before 1")
+        sick.refused("ls /persistent/folder")
+        sick.wait("tinyboot: storage: /persistent cannot be written any more: the ext4 on /dev/vda has an error")
+        status = sick.ask("cat /run/tinyboot/status.json")
+        t.assertRegex(status, r'"device": "/dev/vda",\s+"fileSystem": "ext4",\s+"readOnly": true')
+        sick.powered_off()
+
+    with subtest("what this kernel cannot write is mounted for reading, and what it does not know is named"):
+        quota, folded = special("quota", "-O quota"), special("folded", "-O casefold")
+        odd = Guest("odd", ISO, disks=[folded, quota])
+        odd.start()
+        odd.wait(r"tinyboot: storage: the ext4 on /dev/vda cannot be mounted on /persistent: this kernel does not have its feature casefold", BOOT)
+        odd.wait(r"tinyboot: storage: the ext4 on /dev/vdb can be read alone, since this kernel does not have its feature quota")
+        odd.wait(r"tinyboot: storage: /persistent is ext4 on /dev/vdb, read-only")
+        odd.ready()
+        odd.powered_off()
+
+    with subtest("marks of two file systems are named, and nobody says that there was none"):
+        both = btrfs("both", "tinyboot")
+        with open(good, "rb") as source, open(both, "r+b") as disk:
+            source.seek(1024)
+            disk.seek(1024)
+            disk.write(source.read(1024))
+        unsure = Guest("unsure", ISO, disks=[both])
+        unsure.start()
+        unsure.wait("tinyboot: storage: /dev/vda has the marks of several file systems, btrfs and ext4; it is left as it is", BOOT)
+        unsure.ready()
+        t.assertEqual(unsure.said("no file system labelled"), [])
+        unsure.powered_off()
 
     with subtest("the damaged disks are the same, byte for byte"):
         t.assertEqual([digest(path) for path in bad], before)
