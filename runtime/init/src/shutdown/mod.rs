@@ -35,8 +35,9 @@ use patience::Patience;
 const KILL: Duration = Duration::from_secs(2);
 /// For init's own tasks to end.
 const TASKS: Duration = Duration::from_secs(2);
-/// How long the disks may write nothing of what they were given.
-const SYNC: Duration = Duration::from_secs(20);
+/// How long the disks may write nothing of what they were given. A throttled disk answers a merged request of many MiB only when
+/// all of it is written.
+const SYNC: Duration = Duration::from_secs(60);
 /// For one file system: the retries while it is busy, and a single call without any progress of the disks.
 const UNMOUNT: Duration = Duration::from_secs(3);
 const ONE_CALL: Duration = Duration::from_secs(10);
