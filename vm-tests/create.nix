@@ -74,9 +74,9 @@ mkTest {
 
     with subtest("what another machine writes to a disk after it was read is seen on the disk"):
         shared = make_disk("shared", "", 200)
-        slow = ["-drive", f"if=none,id=slow,format=raw,throttling.bps-read=4000000,file={shared}", "-device virtio-blk-pci,drive=slow"]
+        throttled = ["-drive", f"if=none,id=slow,format=raw,throttling.bps-read=4000000,file={shared}", "-device virtio-blk-pci,drive=slow"]
         # It has room for all that it read.
-        reader = Guest("reader", ISO, arguments=slow, memory=768)
+        reader = Guest("reader", ISO, arguments=throttled, memory=768)
         reader.start()
         reader.wait("tinyboot: storage: .* of the 200 MiB of /dev/vda are blank so far", BOOT)
         with open(shared, "r+b") as disk:
