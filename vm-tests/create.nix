@@ -84,8 +84,8 @@ mkTest {
             disk.write(b"raw")
         reader.wait("tinyboot: storage: /dev/vda does not become /persistent: it is not blank: there is something at byte 65536", BOOT)
         reader.crash()
-        with open(shared, "rb") as disk:
-            t.assertEqual(sum(byte != 0 for byte in disk.read()), 3)
+        with open(shared, "rb") as written:
+            t.assertEqual(sum(byte != 0 for byte in written.read()), 3)
 
     with subtest("the log says of each other disk why it did not"):
         why = "does not become /persistent: it"

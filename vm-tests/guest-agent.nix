@@ -112,9 +112,9 @@ mkTest {
         )
         t.assertEqual((iso["mountpoint"], iso["type"]), ("/iso", "iso9660"))
         t.assertGreater(persistent["total-bytes"], persistent["used-bytes"])
-        [address] = persistent["disk"]
-        t.assertEqual((address["bus-type"], address["dev"]), ("virtio", "/dev/vda"))
-        t.assertGreater(address["pci-controller"]["slot"], 0)
+        [place] = persistent["disk"]
+        t.assertEqual((place["bus-type"], place["dev"]), ("virtio", "/dev/vda"))
+        t.assertGreater(place["pci-controller"]["slot"], 0)
         names = [disk["name"] for disk in host.ask("guest-get-disks")]
         t.assertIn("/dev/vda", names)
         t.assertIn("/dev/sr0", names)
