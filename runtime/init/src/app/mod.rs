@@ -100,6 +100,9 @@ pub async fn supervise(
     supervisor
         .until_stop(ready::wait(settings, &board, drivers.clone()))
         .await;
+    if settings.app.on_exit == crate::settings::OnExit::Reboot {
+        short_boots::reserve(supervisor.persistent.clone());
+    }
     links::make(&settings.app.links);
     if let Some(sandbox) = &settings.app.sandbox {
         sandbox::prepare(sandbox);

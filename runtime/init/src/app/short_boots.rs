@@ -1,5 +1,6 @@
 //! How many boots in a row ended early, kept where it outlives them. Best effort: without a disk each boot is the first.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,9 +49,32 @@ pub async fn count(persistent: Option<PathBuf>) -> u32 {
     before.saturating_add(1)
 }
 
+/// Makes the file as soon as there is a `persistent` that can be written: the app may fill the disk before the first count.
+pub fn reserve(persistent: watch::Receiver<Option<PathBuf>>) {
+    when_writable(persistent, "made", |persistent| {
+        if own_files::read(persistent, FILE).is_ok() {
+            return Ok(());
+        }
+        own_files::overwrite(persistent, FILE, text(0).as_bytes(), Sync::Now)
+    });
+}
+
 /// Forgets them, as soon as there is a `persistent` that can be written. The file stays, so that the next count needs no
 /// space on a disk that is full by then.
-pub fn forget(mut persistent: watch::Receiver<Option<PathBuf>>) {
+pub fn forget(persistent: watch::Receiver<Option<PathBuf>>) {
+    when_writable(persistent, "set back", |persistent| {
+        if load(persistent) == 0 && own_files::read(persistent, FILE).is_ok() {
+            return Ok(());
+        }
+        own_files::overwrite(persistent, FILE, text(0).as_bytes(), Sync::Now)
+    });
+}
+
+fn when_writable(
+    mut persistent: watch::Receiver<Option<PathBuf>>,
+    verb: &'static str,
+    work: impl FnOnce(&Path) -> io::Result<()> + Send + 'static,
+) {
     tokio::spawn(async move {
         let Ok(Some(persistent)) = persistent
             .wait_for(Option::is_some)
@@ -59,14 +83,8 @@ pub fn forget(mut persistent: watch::Receiver<Option<PathBuf>>) {
         else {
             return;
         };
-        let forgotten = threads::FILES.run(move || {
-            if load(&persistent) == 0 && own_files::read(&persistent, FILE).is_ok() {
-                return Ok(());
-            }
-            own_files::overwrite(&persistent, FILE, text(0).as_bytes(), Sync::Now)
-        });
-        if let Err(error) = forgotten.await {
-            log::warn!("app: the number of short boots cannot be set back: {error}");
+        if let Err(error) = threads::FILES.run(move || work(&persistent)).await {
+            log::warn!("app: the number of short boots cannot be {verb}: {error}");
         }
     });
 }
@@ -88,7 +106,6 @@ fn load(persistent: &Path) -> u32 {
 mod tests {
     use super::*;
     use std::fs;
-    use std::io;
     use std::os::unix::fs::symlink;
 
     fn file(persistent: &Path) -> PathBuf {
@@ -180,6 +197,42 @@ mod tests {
         while load(directory.path()) != 0 {
             tokio::task::yield_now().await;
         }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_full_before_the_first_count_has_room_for_it() -> io::Result<()> {
+        if !nix::unistd::Uid::effective().is_root() {
+            return Ok(());
+        }
+        let directory = tempfile::tempdir()?;
+        let size = nix::mount::mount(
+            Some("none"),
+            directory.path(),
+            Some("tmpfs"),
+            nix::mount::MsFlags::empty(),
+            Some("size=64k"),
+        );
+        if size.is_err() {
+            return Ok(());
+        }
+        let (_sender, persistent) = watch::channel(Some(directory.path().to_owned()));
+        reserve(persistent);
+        let made = async {
+            while own_files::read(directory.path(), FILE).is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let made = tokio::time::timeout(Duration::from_secs(10), made).await;
+        let mut big = fs::File::create(directory.path().join("big"))?;
+        while io::Write::write_all(&mut big, &[0; 4096]).is_ok() {}
+        let mut counts = Vec::new();
+        for _ in 0..3 {
+            counts.push(count(Some(directory.path().to_owned())).await);
+        }
+        nix::mount::umount2(directory.path(), nix::mount::MntFlags::MNT_DETACH)?;
+        assert!(made.is_ok());
+        assert_eq!(counts, [1, 2, 3]);
         Ok(())
     }
 }
