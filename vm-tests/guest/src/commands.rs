@@ -12,7 +12,7 @@ use std::thread;
 use std::time::SystemTime;
 
 use crate::replay::{self, Plan};
-use crate::{attack, endings, figures, http, journal, network, notify, say};
+use crate::{attack, chaos, endings, figures, http, journal, network, notify, say};
 
 /// Runs one command line, and the console says what it has to say.
 pub fn run_aloud(line: &str) {
@@ -66,6 +66,14 @@ pub fn run(line: &str) -> io::Result<String> {
             Ok(String::new())
         }
         ["journal", path, count] => journal::run(Path::new(path), number(count)?),
+        ["durable"] => Ok(journal::words(journal::durable())),
+        ["recheck", path, known @ ..] => chaos::recheck(path, known),
+        ["hoard"] => chaos::hoard(),
+        ["release"] => chaos::release(),
+        ["feed-by-writing", path] => chaos::feed_by_writing(path),
+        ["dirty", path, mebibytes] => chaos::dirty(path, number(mebibytes)?),
+        ["clean", path, mebibytes] => chaos::clean(path, number(mebibytes)?),
+        ["empty", path] => chaos::empty(path),
         ["replay", kind, device, mebibytes, most, disks, forgotten] => {
             let plan = Plan {
                 kind,

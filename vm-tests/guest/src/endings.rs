@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::{commands, say};
+use crate::{commands, journal, say};
 
 /// What SIGTERM leads to: seconds of work before the end, or `IGNORE`.
 static ON_TERMINATION: AtomicU32 = AtomicU32::new(0);
@@ -34,6 +34,10 @@ pub fn take_over_termination() {
 
 fn terminated(work: u32) {
     say("asked to stop");
+    let durable = journal::durable();
+    if durable.iter().any(|count| *count > 0) {
+        say(&format!("durable {}", journal::words(durable)));
+    }
     match work {
         IGNORE => {
             thread::sleep(Duration::from_secs(2));

@@ -43,6 +43,16 @@ const HEADER: usize = 40;
 pub type Durable = [u32; WRITERS.len()];
 static DURABLE: [AtomicU32; WRITERS.len()] = [const { AtomicU32::new(0) }; WRITERS.len()];
 
+/// How many records each writer of this process has made durable.
+pub fn durable() -> Durable {
+    DURABLE.each_ref().map(|count| count.load(Ordering::SeqCst))
+}
+
+/// The numbers, a space between them.
+pub fn words(durable: Durable) -> String {
+    durable.map(|number| number.to_string()).join(" ")
+}
+
 impl Writer {
     fn index(self) -> u32 {
         self as u32
@@ -87,7 +97,7 @@ impl Writer {
         folder.sync_all()?;
         File::open(top)?.sync_all()?;
         for number in 1..=count {
-            let durable_before = DURABLE.each_ref().map(|count| count.load(Ordering::SeqCst));
+            let durable_before = durable();
             let record = self.record(number, durable_before);
             match self {
                 Writer::Append => {
@@ -95,7 +105,7 @@ impl Writer {
                     file.sync_all()?;
                 }
                 Writer::Create => {
-                    durable(&directory.join(number.to_string()), &record)?;
+                    write_through(&directory.join(number.to_string()), &record)?;
                     if number > KEPT {
                         fs::remove_file(directory.join((number - KEPT).to_string()))?;
                     }
@@ -103,7 +113,7 @@ impl Writer {
                 }
                 Writer::Rename => {
                     let new = directory.join("new");
-                    durable(&new, &record)?;
+                    write_through(&new, &record)?;
                     fs::rename(&new, directory.join("current"))?;
                     folder.sync_all()?;
                 }
@@ -193,7 +203,7 @@ fn slot(number: u32) -> u64 {
     u64::from(number % KEPT) * SLOT as u64
 }
 
-fn durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
     file.sync_all()

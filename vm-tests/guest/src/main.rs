@@ -4,6 +4,7 @@
 //! commands of the arguments print goes to the console, each line after `probe: <command line>: `.
 
 mod attack;
+mod chaos;
 mod commands;
 mod endings;
 mod figures;
