@@ -84,11 +84,12 @@ runCommand "${name}-initramfs"
       chmod -R u=rwX,go=rX root
       find root -exec touch --no-dereference --date=@1 {} +
       mkdir -p $out
-      # The kernel allocates the whole dictionary to unpack: enough to find what init and app have in common, not more.
+      # The kernel allocates the whole dictionary to unpack: enough to find what init and app have in common, not more. Of a
+      # pipe zstd does not know the length, and asks for 128 MiB at this level, more than a small machine has.
       (cd root && find . -mindepth 1 -print0 | LC_ALL=C sort -z | cpio --quiet -o -H newc -R +0:+0 --reproducible --null) |
         ${
           {
-            quick = "zstd --ultra -22 --single-thread --quiet";
+            quick = "zstd --ultra -22 --zstd=wlog=23 --single-thread --quiet";
             small = "xz --check=crc32 --x86 --lzma2=preset=9e,dict=8MiB --threads=1";
             none = "cat";
           }
