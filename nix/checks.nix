@@ -74,6 +74,17 @@ templates
     touch $out
   '';
 
+  # A test of init compares this file with Rust's settings, defaults and names.
+  settings-table =
+    runCommand "settings-table" { made = flake.packages.${stdenv.hostPlatform.system}.settingsTable; }
+      ''
+        if ! diff --unified ${../runtime/init/src/settings/table.json} $made; then
+          echo "The file runtime/init/src/settings/table.json is not what nix/settings.nix makes: nix build .#settingsTable, and copy the result there." >&2
+          exit 1
+        fi
+        touch $out
+      '';
+
   # Building the programs checks their text; only users run them otherwise.
   programs = runCommand "programs" { } ''
     ${lib.getExe image.vm} --help

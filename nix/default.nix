@@ -119,6 +119,7 @@ in
       containerDisk
       ;
     options = tinyboot.callPackage ./options.nix { };
+    settingsTable = pkgs.writeText "table.json" (import ./settings.nix { inherit lib; }).table;
     hashes = tinyboot.callPackage ./hashes.nix { };
   };
 

@@ -105,7 +105,7 @@ let
       [ "/app/${baseNameOf (builtins.unsafeDiscardStringContext program)}" ];
 
   volumeId = volumeIdOf name;
-  userSettings = settingsOptions.resolve settings;
+  userSettings = settingsOptions.forInit settings;
   words = commandLine ++ userSettings.app.arguments;
   isInStore = lib.hasPrefix "${builtins.storeDir}/";
   hasClosure = builtins.hasContext (
@@ -124,50 +124,14 @@ let
   # A word of its own, since the closure has the settings in it.
   isOnMedium = hasClosure && closureIn == "iso";
   onMedium = if isOnMedium then closure else null;
-  initSettings = {
+  # The user's settings whole, and those that only the builder knows.
+  initSettings = lib.recursiveUpdate userSettings {
     inherit name volumeId;
-    app = {
-      command = commandLine;
-      inherit (userSettings.app)
-        arguments
-        environment
-        links
-        gracePeriod
-        onExit
-        longestPause
-        readyTimeout
-        watchdog
-        ;
-      sandbox =
-        if userSettings.app.sandbox then
-          {
-            user = if userSettings.app.user == "root" then 0 else userSettings.app.user;
-            inherit (userSettings.app)
-              capabilities
-              noNewPrivileges
-              privateTmp
-              readOnlyRoot
-              limits
-              systemCalls
-              ;
-          }
-        else
-          null;
+    app.command = commandLine;
+    storage = lib.optionalAttrs isOnMedium {
+      closure = if isInStore (lib.head words) then lib.head words else builtins.storeDir;
     };
-    inherit (userSettings)
-      network
-      control
-      log
-      drivers
-      ;
-    storage =
-      userSettings.storage
-      // lib.optionalAttrs isOnMedium {
-        closure = if isInStore (lib.head words) then lib.head words else builtins.storeDir;
-      };
-    clock = userSettings.clock // {
-      floor = release.clockFloor;
-    };
+    clock.floor = release.clockFloor;
   };
 
   profile =

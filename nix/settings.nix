@@ -210,6 +210,9 @@ let
     };
   };
 
+  # Besides type, default, example and description, an option may have:
+  # sandbox  true if init knows it as a part of app.sandbox
+  # forInit  function from the user's value to init's
   options = {
     app.arguments = {
       type = types.strings;
@@ -270,36 +273,43 @@ let
       description = "Whether the app is shut in as the settings user, capabilities, noNewPrivileges, privateTmp, readOnlyRoot, limits and systemCalls say. Without it none of them counts: the app is root and may do everything.";
     };
     app.user = {
+      sandbox = true;
+      forInit = user: if user == "root" then 0 else user;
       type = types.user;
       default = "root";
       example = 1000;
       description = "The user and group as which the app runs; a number gets the name app, the home /run/app and the right to write to /persistent.";
     };
     app.capabilities = {
+      sandbox = true;
       type = types.capabilities;
       default = null;
       example = [ "CAP_NET_BIND_SERVICE" ];
       description = "All that the app keeps of root's rights, be it root or not. Without a list: nothing for another user, and for root everything but loading modules, direct access to hardware, reboot(2) and changes to a security module. Without CAP_SYS_ADMIN /sys, /proc/sys and other switches of the kernel refuse writes; see app-contract.md.";
     };
     app.noNewPrivileges = {
+      sandbox = true;
       type = types.bool;
       default = true;
       example = false;
       description = "Whether no program that the app executes can have more rights than the app (no_new_privs).";
     };
     app.privateTmp = {
+      sandbox = true;
       type = types.bool;
       default = false;
       example = true;
       description = "Whether each start of the app has an empty /tmp of its own. What the app mounts is then gone with it.";
     };
     app.readOnlyRoot = {
+      sandbox = true;
       type = types.bool;
       default = false;
       example = true;
       description = "Whether the app can write to /run, /tmp, /dev and /persistent only, besides files of processes in /proc. What the app mounts is then gone with it.";
     };
     app.limits = {
+      sandbox = true;
       type = types.limits;
       default = { };
       example = {
@@ -308,6 +318,7 @@ let
       description = "Resource limits (setrlimit(2), without RLIMIT_), soft and hard.";
     };
     app.systemCalls = {
+      sandbox = true;
       type = types.systemCalls;
       default = null;
       example = [
@@ -430,9 +441,67 @@ let
   );
   show = lib.generators.toPretty { multiline = false; };
 
+  # Every setting with its attribute of that name, such as "default".
+  each = attribute: lib.mapAttrs (_: lib.mapAttrs (_: option: option.${attribute})) options;
+
+  resolve =
+    settings:
+    lib.mapAttrs (
+      section: lib.mapAttrs (name: option: settings.${section}.${name} or option.default)
+    ) options;
+
+  forInit =
+    settings:
+    let
+      values = lib.mapAttrs (
+        section: lib.mapAttrs (name: (options.${section}.${name}.forInit or lib.id))
+      ) (resolve settings);
+      inSandbox = lib.filterAttrs (name: _: options.app.${name}.sandbox or false) values.app;
+    in
+    values
+    // {
+      app = removeAttrs values.app (attrNames inSandbox) // {
+        sandbox = if values.app.sandbox then inSandbox else null;
+      };
+    };
+
+  # JSON of one line for each value, for people to read and for diff.
+  toLines =
+    indent: value:
+    if isAttrs value && value != { } then
+      "{\n"
+      + lib.concatMapStringsSep ",\n" (
+        name: "${indent}  ${builtins.toJSON name}: ${toLines "${indent}  " value.${name}}"
+      ) (attrNames value)
+      + "\n${indent}}"
+    else
+      builtins.toJSON value;
 in
 {
   inherit options;
+
+  /*
+    Settings without problems, with the defaults filled in.
+
+    Type: resolve :: attrset -> attrset
+  */
+  inherit resolve;
+
+  /*
+    The same as init reads them. Nothing is listed by hand: each option arrives at init.
+
+    Type: forInit :: attrset -> attrset
+  */
+  inherit forInit;
+
+  # The text of runtime/init/src/settings/table.json, which a test of init compares with its own defaults and names.
+  table =
+    toLines "" {
+      inherit capabilities limits;
+      defaults = forInit { };
+      examples = forInit (lib.recursiveUpdate (each "example") { app.sandbox = true; });
+    }
+    + "\n";
 
   /*
     What is wrong with settings: a list of sentences.
@@ -471,15 +540,4 @@ in
               [ ]
           ) (attrNames settings.${section})
       ) (attrNames settings);
-
-  /*
-    Settings without problems, with the defaults filled in.
-
-    Type: resolve :: attrset -> attrset
-  */
-  resolve =
-    settings:
-    lib.mapAttrs (
-      section: lib.mapAttrs (name: option: settings.${section}.${name} or option.default)
-    ) options;
 }

@@ -2,6 +2,8 @@
 
 mod sandbox;
 mod system_calls;
+#[cfg(test)]
+mod table;
 
 use std::collections::BTreeMap;
 use std::fs;

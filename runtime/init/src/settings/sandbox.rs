@@ -164,7 +164,7 @@ impl TryFrom<BTreeMap<String, u64>> for Limits {
     }
 }
 
-const RESOURCES: [(&str, Resource); 16] = [
+pub(super) const RESOURCES: [(&str, Resource); 16] = [
     ("AS", Resource::RLIMIT_AS),
     ("CORE", Resource::RLIMIT_CORE),
     ("CPU", Resource::RLIMIT_CPU),
