@@ -15,23 +15,12 @@
 let
   problems = import ./asserts.nix {
     inherit lib;
-    inherit (import ./arguments.nix { inherit lib; }) types;
+    arguments = import ./arguments.nix { inherit lib; };
     settingsProblems = (import ./settings.nix { inherit lib; }).problems;
   };
   good = {
     name = "good";
     app = hello;
-    src = null;
-    command = null;
-    closureIn = "iso";
-    files = { };
-    hardware = "virtio";
-    kernel = null;
-    compression = "quick";
-    settings = { };
-    kernelParams = [ ];
-    kernelConfig = [ ];
-    signing = null;
   };
 
   fixed.settings.network.links = {
@@ -54,6 +43,10 @@ let
 
   # Changed arguments, and how the only sentence about them begins.
   evaluation = [
+    {
+      change.hardwear = "pc";
+      sentence = "There is no argument \"hardwear\", which the image \"good\" has; there are app, closureIn, ";
+    }
     {
       change.settings.app.gracePeriood = 3;
       sentence = "There is no setting \"app.gracePeriood\", which the image \"good\" has; there are ";

@@ -2,16 +2,11 @@
 {
   lib,
   writeText,
-  mkImage,
 }:
 let
   arguments = import ./arguments.nix { inherit lib; };
   settings = (import ./settings.nix { inherit lib; }).options;
   show = lib.generators.toPretty { multiline = false; };
-
-  undescribed = lib.subtractLists (map (argument: argument.name) arguments.list) (
-    lib.attrNames (lib.functionArgs mkImage)
-  );
 
   section =
     {
@@ -46,8 +41,6 @@ let
     ) settings.${group}
   ) (lib.attrNames settings);
 in
-assert lib.assertMsg (undescribed == [ ])
-  "nix/arguments.nix does not describe ${lib.concatStringsSep ", " undescribed}, which mkImage takes.";
 writeText "options.md" ''
   # Options
 
