@@ -1,7 +1,7 @@
 # Checks mkImage's arguments: gives a list of sentences, each naming the value. The first one stops the evaluation.
 {
   lib,
-  # What arguments.nix has.
+  # The value of arguments.nix.
   arguments,
   settingsProblems,
 }:

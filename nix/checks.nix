@@ -1,4 +1,4 @@
-# What `nix flake check` builds. The VM tests are the files of vm-tests/; nothing is listed twice.
+# The checks that `nix flake check` builds. The VM tests are the files of vm-tests/; nothing is listed twice.
 {
   lib,
   runCommand,
@@ -84,6 +84,8 @@ templates
         fi
         touch $out
       '';
+
+  prose = callPackage ./prose { };
 
   # Building the programs checks their text; only users run them otherwise.
   programs = runCommand "programs" { } ''

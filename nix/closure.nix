@@ -1,4 +1,4 @@
-# What a command needs of the store: everything that its words and settings refer to, and what that refers to.
+# The closure of a command: everything that its words and settings refer to, and what that refers to.
 {
   lib,
   runCommand,

@@ -60,7 +60,7 @@ let
     image = self.mkImage {
       name = "hello";
       app = self.hello;
-      # What is common besides virtio.
+      # Common devices besides virtio.
       hardware = [
         "e1000e"
         "nvme"
@@ -75,7 +75,7 @@ let
 
   inherit (tinyboot) image;
 
-  # What takes too long for every change.
+  # Checks that take too long for every change.
   long =
     tinyboot.reproducible.long
     // tinyboot.runtime.long

@@ -1,4 +1,4 @@
-# What Firecracker boots: kernel, initramfs, the image's files, and the configuration that names them.
+# Firecracker's files: kernel, initramfs, the image's files, and the configuration that names them.
 { runCommand, formats }:
 /*
   Type: mkFirecracker :: { name, vmlinux, initramfs, payload, commandLine } -> derivation with the files `vmlinux`,

@@ -1,4 +1,4 @@
-# What the kernel unpacks into memory: init, the app, settings, certificates and modules; nothing else.
+# The initramfs, which the kernel unpacks into memory: init, the app, settings, certificates and modules; nothing else.
 {
   lib,
   runCommand,

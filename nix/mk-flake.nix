@@ -3,7 +3,7 @@
   lib,
   systems,
 
-  # What default.nix makes of a system, by system.
+  # The value of default.nix for each system.
   perSystem,
 }:
 /*

@@ -71,7 +71,7 @@ runCommand "${name}-modules"
       done
       cp ${kernel.modules}/lib/modules/$release/modules.{order,builtin} "$out/lib/modules/$release/"
       depmod --basedir "$out" "$release"
-      # What init does not read stays out of the image.
+      # Files that init does not read stay out of the image.
       find "$out/lib/modules/$release" -maxdepth 1 -type f \
         ! -name modules.dep ! -name modules.alias ! -name modules.softdep -delete
     ''

@@ -1,4 +1,4 @@
-# What a machine boots over the network: kernel, initramfs and a script for iPXE. A direct boot takes the same two files.
+# The files of a boot over the network: kernel, initramfs and a script for iPXE. A direct boot takes the same two files.
 {
   runCommand,
   kernelImage,

@@ -28,7 +28,7 @@ let
     kernel = { inherit target; };
   };
 
-  # Whatever names the kernel's file.
+  # Each output that names the kernel's file.
   paths =
     scope:
     map (drv: builtins.unsafeDiscardStringContext drv.drvPath) (

@@ -55,7 +55,7 @@ let
     });
 
   formsOf = scope: scope.image // { inherit (scope) init hello; };
-  # What others are made of comes first, so that the first difference is the cause and no consequence.
+  # Parts come before the outputs made of them, so that the first difference is the cause and no consequence.
   parts = lib.unique (
     [
       "hello"

@@ -139,6 +139,6 @@ in
 
       fuzz = fuzz 30000;
     };
-  # What takes too long for every change.
+  # Checks that take too long for every change.
   long.fuzz = fuzz 10000000;
 }

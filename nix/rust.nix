@@ -1,4 +1,4 @@
-# How Rust is built here: static binaries for the machine's own target, by crane, dependencies apart from the program.
+# Rust builds: static binaries for the machine's own target, by crane, dependencies apart from the program.
 {
   lib,
   stdenv,
@@ -43,7 +43,7 @@ let
         '';
       }
     );
-  # What builds a profile's program soon, at the price of size: cargo reads these over the manifest.
+  # Settings that build a profile's program soon, at the price of size: cargo reads these over the manifest.
   quick =
     profile:
     let

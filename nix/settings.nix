@@ -68,7 +68,7 @@ let
   port = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]";
 
   nonEmpty = value: isString value && value != "";
-  # What the kernel takes as an argument or a variable (MAX_ARG_STRLEN).
+  # The kernel's limit for an argument or a variable (MAX_ARG_STRLEN).
   isWord = value: isString value && builtins.stringLength value < 131072;
   types = {
     seconds = {

@@ -94,7 +94,7 @@ writeShellApplication {
       [ -w "$image" ] || fail "The image \"$image\" cannot be written."
       case $(od -A n -t x1 -N 4 "$image" | tr -d ' ') in
         4d5a*)
-          # What is half done is not left in the place of what was there.
+          # A signature that fails leaves the old file in place.
           cp "$image" "$work/program.efi"
           sign "$work/program.efi" "The program \"$image\""
           cat "$work/program.efi" > "$image"

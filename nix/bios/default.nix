@@ -1,4 +1,4 @@
-# What BIOS starts: GRUB, without menus or a configuration of its own, which reads kernel and initramfs out of the UKI in
+# The boot loader for BIOS: GRUB, without menus or a configuration of its own, which reads kernel and initramfs out of the UKI in
 # the FAT file system that is UEFI's. So there is one copy of both, whatever the firmware.
 {
   lib,

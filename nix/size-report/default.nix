@@ -1,4 +1,4 @@
-# What takes the bytes of an image, as text and as a picture.
+# The size report of an image: its parts by bytes, as text and as a picture.
 {
   runCommand,
   kernelImage,
