@@ -44,7 +44,7 @@ let
       type = "an attribute set of path and store path";
       default = { };
       example = "{ \"site/index.html\" = ./index.html; }";
-      description = "What lies on the medium, readable under `/iso`. It costs no memory.";
+      description = "Files on the medium, readable under `/iso`. They cost no memory.";
     }
     {
       name = "hardware";
@@ -65,7 +65,7 @@ let
       type = ''"quick" or "small"'';
       default = "quick";
       example = ''"small"'';
-      description = "How kernel and initramfs are packed. `quick` uses zstd: 1.6 s less of guest time in an emulated boot. `small` uses xz: about 650 KB less, and a kernel of its own to build.";
+      description = "The compression of kernel and initramfs. `quick` uses zstd: 1.6 s less of guest time in an emulated boot. `small` uses xz: about 650 KB less, and a kernel of its own to build.";
     }
     {
       name = "settings";

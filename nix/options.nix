@@ -44,7 +44,7 @@ in
 writeText "options.md" ''
   # Options
 
-  What `mkImage` takes, and `mkFlake`, which hands it on. This page is made by `nix build .#options` from nix/arguments.nix
+  `mkImage` takes these arguments, and `mkFlake` hands them on. This page is made by `nix build .#options` from nix/arguments.nix
   and nix/settings.nix. A value that is wrong stops the evaluation or the build with one sentence that names it.
 
   ## Arguments

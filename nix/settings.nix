@@ -240,37 +240,37 @@ let
       type = types.seconds;
       default = 10;
       example = 30;
-      description = "How long the app may take to stop before it is killed.";
+      description = "Seconds that the app may take to stop before init kills it.";
     };
     app.onExit = {
       type = types.onExit;
       default = "reboot";
       example = "poweroff";
-      description = "What follows when the app ends by itself.";
+      description = "The consequence when the app ends by itself.";
     };
     app.longestPause = {
       type = types.seconds;
       default = 60;
       example = 5;
-      description = "How many seconds pass at most between the end of an app that fails again and again and its restart or the machine's reboot.";
+      description = "Seconds that pass at most between the end of an app that fails again and again and its restart or the machine's reboot.";
     };
     app.readyTimeout = {
       type = types.maybeSeconds;
       default = null;
       example = 30;
-      description = "How long after its start the app may take to say READY=1 (sd_notify): one that does not has failed, and is stopped. Without it nothing waits for that.";
+      description = "Seconds after its start that the app may take to say READY=1 (sd_notify): one that does not has failed, and is stopped. Without it nothing waits for that.";
     };
     app.watchdog = {
       type = types.maybeSeconds;
       default = null;
       example = 20;
-      description = "How often the app has to say WATCHDOG=1 (sd_notify): one that does not for so long has failed, and is killed by SIGABRT. It begins with READY=1 where readyTimeout is set, else with the app.";
+      description = "Seconds within which the app has to say WATCHDOG=1 (sd_notify) again and again: one that does not for so long has failed, and is killed by SIGABRT. It begins with READY=1 where readyTimeout is set, else with the app.";
     };
     app.sandbox = {
       type = types.bool;
       default = true;
       example = false;
-      description = "Whether the app is shut in as the settings user, capabilities, noNewPrivileges, privateTmp, readOnlyRoot, limits and systemCalls say. Without it none of them counts: the app is root and may do everything.";
+      description = "If true, the app is shut in as the settings user, capabilities, noNewPrivileges, privateTmp, readOnlyRoot, limits and systemCalls say. Without it none of them counts: the app is root and may do everything.";
     };
     app.user = {
       sandbox = true;
@@ -292,21 +292,21 @@ let
       type = types.bool;
       default = true;
       example = false;
-      description = "Whether no program that the app executes can have more rights than the app (no_new_privs).";
+      description = "If true, no program that the app executes can have more rights than the app (no_new_privs).";
     };
     app.privateTmp = {
       sandbox = true;
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether each start of the app has an empty /tmp of its own. What the app mounts is then gone with it.";
+      description = "If true, each start of the app has an empty /tmp of its own. What the app mounts is then gone with it.";
     };
     app.readOnlyRoot = {
       sandbox = true;
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether the app can write to /run, /tmp, /dev and /persistent only, besides files of processes in /proc. What the app mounts is then gone with it.";
+      description = "If true, the app can write to /run, /tmp, /dev and /persistent only, besides files of processes in /proc. What the app mounts is then gone with it.";
     };
     app.limits = {
       sandbox = true;
@@ -337,13 +337,13 @@ let
       type = types.seconds;
       default = 10;
       example = 30;
-      description = "How long the app's start waits for links that have a carrier.";
+      description = "Seconds that the app's start waits at most for links that have a carrier.";
     };
     network.detectConflicts = {
       type = types.bool;
       default = true;
       example = false;
-      description = "Whether an address from a DHCP server that another machine has too is given back. A network whose router answers for all addresses (proxy ARP) needs false.";
+      description = "If true, init gives back an address from a DHCP server that another machine has too. A network whose router answers for all addresses (proxy ARP) needs false.";
     };
     network.links = {
       type = types.networkLinks;
@@ -365,31 +365,31 @@ let
       type = types.seconds;
       default = 64;
       example = 2;
-      description = "How many seconds pass at most, with DHCPv6 a tenth more, between two messages to DHCP servers that do not answer while a link has no lease. A DHCPv6 server may set another limit, from a minute to a day (SOL_MAX_RT, INF_MAX_RT). The renewal of a lease keeps to the protocols' own times: DHCPv4 waits for half of what is left until any server may be asked (T2), and from then on for half of what is left of the lease, 300 s at most; DHCPv6 waits for 600 s at most.";
+      description = "Seconds that pass at most, with DHCPv6 a tenth more, between two messages to DHCP servers that do not answer while a link has no lease. A DHCPv6 server may set another limit, from a minute to a day (SOL_MAX_RT, INF_MAX_RT). The renewal of a lease keeps to the protocols' own times: DHCPv4 waits for half of what is left until any server may be asked (T2), and from then on for half of what is left of the lease, 300 s at most; DHCPv6 waits for 600 s at most.";
     };
     drivers.hotPlug = {
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether modules can be loaded after the app's start too, for a device that comes then and has a driver in the image that no other device has asked for. Without it the kernel takes no module from then on, or once the drivers are done that are being loaded then. What is built in, virtio's devices above all, needs no module and can always be plugged in.";
+      description = "If true, modules can be loaded after the app's start too, for a device that comes then and has a driver in the image that no other device has asked for. Without it the kernel takes no module from then on, or once the drivers are done that are being loaded then. What is built in, virtio's devices above all, needs no module and can always be plugged in.";
     };
     storage.deadline = {
       type = types.seconds;
       default = 5;
       example = 20;
-      description = "How long the app's start waits for storage.";
+      description = "Seconds that the app's start waits at most for storage.";
     };
     storage.grow = {
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether /persistent is extended to the end of its disk; the `disk` image says so itself. A btrfs is never extended to less than 256 MiB, which the kernel refuses.";
+      description = "If true, /persistent is extended to the end of its disk; the `disk` image says so itself. A btrfs is never extended to less than 256 MiB, which the kernel refuses.";
     };
     storage.create = {
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether a blank disk becomes /persistent, as a btrfs that fills it, when no file system is labelled tinyboot: the only disk of at least 128 MiB, neither removable nor partitioned, that has no byte but zeros. All of it is read for that. On a disk of less than 256 MiB the btrfs has 128 MiB, since the kernel extends none to less.";
+      description = "If true, a blank disk becomes /persistent, as a btrfs that fills it, when no file system is labelled tinyboot: the only disk of at least 128 MiB, neither removable nor partitioned, that has no byte but zeros. All of it is read for that. On a disk of less than 256 MiB the btrfs has 128 MiB, since the kernel extends none to less.";
     };
     storage.persistent = {
       type = types.whichDisk;
@@ -401,13 +401,13 @@ let
       type = types.compress;
       default = null;
       example = "zstd:3";
-      description = "How what is written to /persistent is compressed, if it is a btrfs; a higher level is smaller and slower, and zstd alone is level 3. What cannot be made smaller is written as it is. ext4 cannot compress, and the log says so.";
+      description = "The compression of new data on /persistent, if it is a btrfs; a higher level is smaller and slower, and zstd alone is level 3. What cannot be made smaller is written as it is. ext4 cannot compress, and the log says so.";
     };
     storage.discard = {
       type = types.bool;
       default = false;
       example = true;
-      description = "Whether the disk under /persistent is told which blocks are free again, so that a disk that is provided as it fills can shrink, and flash can reuse them.";
+      description = "If true, the disk under /persistent is told which blocks are free again, so that a disk that is provided as it fills can shrink, and flash can reuse them.";
     };
     log.syslog = {
       type = types.syslog;
@@ -425,13 +425,13 @@ let
       type = types.bool;
       default = true;
       example = false;
-      description = "Whether the hypervisor's tools are answered on the guest agent's port; see operating.md.";
+      description = "If true, init answers the hypervisor's tools on the guest agent's port; see operating.md.";
     };
     control.machineSettings = {
       type = types.bool;
       default = true;
       example = false;
-      description = "Whether a machine may have settings and credentials of its own, from its hypervisor or the kernel's command line; see machine-settings.md.";
+      description = "If true, a machine may have settings and credentials of its own, from its hypervisor or the kernel's command line; see machine-settings.md.";
     };
   };
 
