@@ -115,12 +115,14 @@ async fn live(
         Ok(socket) => drop(tokio::spawn(uevents.clone().run(socket, stop.clone()))),
         Err(error) => log::error!("drivers: devices that come later go unnoticed: {error}"),
     }
+    let built_in = storage::devices();
     let drivers = drivers::start(uevents.subscribe(), stop.clone());
 
     let (persistent, persistent_path) = watch::channel(None);
     let surroundings = storage::Surroundings {
         board: board.clone(),
         uevents: uevents.subscribe(),
+        built_in,
         drivers: drivers.clone(),
         persistent: persistent.clone(),
         group: Some(settings.app.user()).filter(|user| *user != 0),

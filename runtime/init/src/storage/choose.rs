@@ -1,6 +1,6 @@
 //! Which of the file systems that are there goes to `/iso`, and which to `/persistent`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::probe::{FileSystem, Kind};
 use super::which::{Disk, Which};
@@ -58,6 +58,45 @@ pub fn persistent<'a>(found: &'a Found, which: Option<&Which>) -> Vec<&'a str> {
         .into_iter()
         .map(|(name, _)| name.as_str())
         .collect()
+}
+
+/// What `/iso` and `/persistent` get without waiting for drivers, if that is certain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certain {
+    /// The device for `/iso`; none if that place is filled.
+    pub iso: Option<String>,
+    pub persistent: String,
+}
+
+/// The choice among the devices of built-in drivers, which were all there before init started. It is certain if the iso9660
+/// has the image's own volume id (or `/iso` is filled), and if the disk for `/persistent` is named by its UUID or serial
+/// number, or is of the kind that comes first: neither removable nor the partition of the image's own disk. No device of a
+/// module takes part, so that it does not matter how quick its driver is.
+pub fn certain(
+    found: &Found,
+    built_in: &BTreeSet<String>,
+    iso_is_filled: bool,
+    volume_id: Option<&str>,
+    which: Option<&Which>,
+) -> Option<Certain> {
+    let found: Found = found
+        .iter()
+        .filter(|(name, _)| built_in.contains(*name))
+        .map(|(name, device)| (name.clone(), device.clone()))
+        .collect();
+    let iso = if iso_is_filled {
+        None
+    } else {
+        volume_id?;
+        Some(iso(&found, volume_id, false)?.to_owned())
+    };
+    let persistent = persistent(&found, which).first().copied()?;
+    let disk = &found.get(persistent)?.disk;
+    let is_named = matches!(which, Some(Which::Uuid(_) | Which::Serial(_)));
+    (is_named || !(disk.removable || disk.own)).then(|| Certain {
+        iso,
+        persistent: persistent.to_owned(),
+    })
 }
 
 fn may_be_persistent(Device { file_system, disk }: &Device, which: Option<&Which>) -> bool {
@@ -141,6 +180,57 @@ mod tests {
             .values_mut()
             .for_each(|device| device.file_system.label = b"data".to_vec());
         assert!(persistent(&disks, Some(&Which::Serial("serial-of-sda".into()))).is_empty());
+    }
+
+    #[test]
+    fn built_in_devices_that_fill_both_places_wait_for_no_driver() {
+        let mut devices = found(&[
+            ("sda", Kind::Btrfs, "tinyboot"),
+            ("sr0", Kind::Iso9660, "OURS"),
+            ("vda", Kind::Iso9660, "OURS"),
+            ("vdb", Kind::Ext4, "tinyboot"),
+        ]);
+        for (name, device) in &mut devices {
+            device.disk.serial = format!("serial-of-{name}");
+        }
+        let built_in = BTreeSet::from(["vda".to_owned(), "vdb".to_owned()]);
+        let both = |iso: Option<&str>| {
+            Some(Certain {
+                iso: iso.map(str::to_owned),
+                persistent: "vdb".into(),
+            })
+        };
+        let choice = |devices: &Found, filled, volume_id, which: Option<&Which>| {
+            certain(devices, &built_in, filled, volume_id, which)
+        };
+        let ours = Some("OURS");
+        // A module's devices change nothing, there or not, although both would come first.
+        assert_eq!(choice(&devices, false, ours, None), both(Some("vda")));
+        assert_eq!(choice(&devices, true, ours, None), both(None));
+        let mut alone = devices.clone();
+        alone.retain(|name, _| built_in.contains(name));
+        assert_eq!(choice(&alone, false, ours, None), both(Some("vda")));
+
+        // Another volume may be displaced by the image's own, which a module may bring.
+        assert_eq!(choice(&devices, false, Some("THIRD"), None), None);
+        assert_eq!(choice(&devices, false, None, None), None);
+        let serial = |name| Which::Serial(format!("serial-of-{name}"));
+        assert_eq!(choice(&devices, false, ours, Some(&serial("sda"))), None);
+        // A disk of its own may come; but not in the place of the one that is named.
+        for own in [true, false] {
+            for (name, device) in &mut devices {
+                device.disk.own = own && name == "vdb";
+                device.disk.removable = !own && name == "vdb";
+            }
+            assert_eq!(choice(&devices, false, ours, None), None);
+            let named = serial("vdb");
+            assert_eq!(
+                choice(&devices, false, ours, Some(&named)),
+                both(Some("vda"))
+            );
+        }
+        devices.remove("vdb");
+        assert_eq!(choice(&devices, false, ours, None), None);
     }
 
     proptest! {

@@ -77,6 +77,7 @@ impl Storage {
 
     fn gone(&mut self, name: &str) {
         self.found.remove(name);
+        self.built_in.remove(name);
         self.before.remove(name);
         self.forget(name);
         if let Some(place) = self.in_use(name) {

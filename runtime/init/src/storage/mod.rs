@@ -1,7 +1,7 @@
 //! `/iso` and `/persistent`: finds them as devices come, mounts them, and says when nothing more is waited for.
 //!
-//! Storage has settled when both are mounted, or when the deadline has passed, or when there is nothing left that could
-//! bring them: all drivers are loaded, each device was looked at, no disk is on its way, and on a machine with USB, which
+//! Storage has settled when both are mounted from devices of built-in drivers that no other device could displace
+//! ([`choose::certain`]), or when the deadline has passed, or when there is nothing left that could bring them: all drivers are loaded, each device was looked at, no disk is on its way, and on a machine with USB, which
 //! finds devices in its own time, nothing has moved for a while ([`outlook`]). The choice among several devices is made at
 //! that time, so that it does not depend on which of them was quicker. What comes later is mounted if its place is still
 //! empty.
@@ -52,7 +52,7 @@ use crate::settings;
 use crate::status::Board;
 use crate::threads;
 use crate::uevent::Subscription;
-use choose::{Device, Found};
+use choose::{Certain, Device, Found};
 use create::Blank;
 use inventory::{Inventory, Retries};
 use mount::{Job, Options};
@@ -74,12 +74,19 @@ pub struct Surroundings {
     pub board: Board,
     /// Devices that come and go.
     pub uevents: Subscription,
+    /// The block devices that were there before a module was loaded: [`devices`].
+    pub built_in: BTreeSet<String>,
     /// How far the drivers are.
     pub drivers: watch::Receiver<Progress>,
     /// Told where `/persistent` is as long as it can be written.
     pub persistent: watch::Sender<Option<PathBuf>>,
     /// The group that may write to `/persistent`, if not root alone.
     pub group: Option<u32>,
+}
+
+/// The block devices that are there.
+pub fn devices() -> BTreeSet<String> {
+    sysfs::block_devices().into_iter().collect()
 }
 
 /// Finds and mounts storage until `stop` is cancelled. What is mounted then stays so.
@@ -96,6 +103,7 @@ pub async fn run(
     let Surroundings {
         board,
         mut uevents,
+        built_in,
         mut drivers,
         persistent,
         group,
@@ -103,6 +111,7 @@ pub async fn run(
     let mut storage = Storage::new(
         &settings, volume_id, board, persistent, reports, group, &stop,
     );
+    storage.built_in = built_in;
     let deadline = Instant::now() + Duration::from_secs(settings.deadline.into());
     storage.mount_image();
     storage.look_at_all();
@@ -172,6 +181,8 @@ struct Storage {
     /// Which disk `/persistent` is to be on, if that is said; the inner one is missing if nobody can understand it.
     which: Option<Option<Which>>,
     found: Found,
+    /// Devices of built-in drivers, until they go.
+    built_in: BTreeSet<String>,
     inventory: Inventory,
     retries: Retries,
     /// Devices that the log has said something about already.
@@ -219,6 +230,7 @@ impl Storage {
             reports,
             which: settings.persistent.as_deref().map(Which::parse),
             found: Found::new(),
+            built_in: BTreeSet::new(),
             inventory: Inventory::default(),
             retries: Retries::default(),
             mentioned: BTreeSet::new(),
@@ -282,8 +294,16 @@ impl Storage {
 
     /// Goes on to the next phase when its time has come, and fills the empty places.
     fn advance(&mut self, drivers: Progress, overdue: bool) {
-        if self.phase == Phase::Collecting && (overdue || self.all_is_known(drivers)) {
-            self.phase = Phase::Choosing;
+        if self.phase == Phase::Collecting {
+            if let Some(Certain { iso, persistent }) = self.certain() {
+                self.phase = Phase::Choosing;
+                if let Some(name) = iso {
+                    self.mount(Place::Iso, name);
+                }
+                self.mount(Place::Persistent, persistent);
+            } else if overdue || self.all_is_known(drivers) {
+                self.phase = Phase::Choosing;
+            }
         }
         if self.phase == Phase::Collecting {
             return;
@@ -329,6 +349,29 @@ impl Storage {
             }
             self.board.update(|status| status.storage.settled = true);
         }
+    }
+
+    /// The choice for which no driver is waited for, once every device of a built-in driver has been read.
+    fn certain(&self) -> Option<Certain> {
+        let which = match &self.which {
+            None => None,
+            Some(which) => Some(which.as_ref()?),
+        };
+        let is_read = !self
+            .inventory
+            .probing()
+            .any(|name| self.built_in.contains(name));
+        is_read
+            .then(|| {
+                choose::certain(
+                    &self.found,
+                    &self.built_in,
+                    self.iso != Slot::Empty,
+                    self.volume_id.as_deref(),
+                    which,
+                )
+            })
+            .flatten()
     }
 
     fn all_is_known(&self, drivers: Progress) -> bool {
@@ -438,19 +481,46 @@ mod tests {
     use super::*;
     use crate::uevent::Event;
 
-    #[tokio::test]
-    async fn lost_messages_about_a_disk_that_went_leave_nothing_behind() {
-        let stop = CancellationToken::new();
-        let (reports, _inbox) = mpsc::unbounded_channel();
-        let mut storage = Storage::new(
+    fn storage(volume_id: Option<&str>) -> Storage {
+        let (reports, _) = mpsc::unbounded_channel();
+        Storage::new(
             &settings::Storage::default(),
-            None,
+            volume_id.map(str::to_owned),
             Board::new(tinyboot::status::Status::default()),
             watch::Sender::new(None),
             reports,
             None,
-            &stop,
-        );
+            &CancellationToken::new(),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_driver_at_work_does_not_hold_up_what_is_certain() {
+        let mut storage = storage(Some("OURS"));
+        storage.iso = Slot::Mounted("/image".into());
+        // A name that no machine has.
+        let name = "zz9";
+        let device = Device {
+            file_system: FileSystem::created(),
+            disk: which::Disk::default(),
+        };
+        storage.found.insert(name.to_owned(), device);
+        let at_work = Progress::default();
+        storage.advance(at_work, false);
+        assert_eq!(storage.phase, Phase::Collecting, "a module's device");
+        storage.built_in.insert(name.to_owned());
+        storage.inventory.begin(name);
+        storage.advance(at_work, false);
+        assert_eq!(storage.phase, Phase::Collecting, "it is being read");
+        storage.inventory.end(name);
+        storage.advance(at_work, false);
+        assert_eq!(storage.phase, Phase::Choosing);
+        assert_eq!(storage.data, Slot::Mounting(name.to_owned()));
+    }
+
+    #[tokio::test]
+    async fn lost_messages_about_a_disk_that_went_leave_nothing_behind() {
+        let mut storage = storage(None);
         // A name that no machine has.
         let name = "zz9";
         let device = Device {
