@@ -49,6 +49,7 @@ let
 
     reproducible = self.callPackage ./reproducible.nix { tinyboot = self; };
     vmTests = self.callPackage ../vm-tests { };
+    kvm = self.callPackage ./kvm { };
 
     # The names of the example image's forms, but for what is no file of it.
     forms = lib.attrNames (
@@ -80,6 +81,8 @@ let
     tinyboot.reproducible.long
     // tinyboot.runtime.long
     // {
+      # The example image under KVM, which is emulated where there is none.
+      inherit (tinyboot) kvm;
       # The server kernel's large drivers, and the names of its profile.
       server =
         (tinyboot.mkImage {
@@ -139,7 +142,10 @@ in
         pkgs.writeShellApplication {
           name = "check-long";
           text = lib.concatStrings (
-            lib.mapAttrsToList (name: check: "echo ${name}: passed, ${check}\n") long
+            lib.mapAttrsToList (
+              name: check:
+              "echo ${name}: passed, ${check}\n" + lib.optionalString (check.summary or false) "cat ${check}\n"
+            ) long
           );
         }
       );

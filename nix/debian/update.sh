@@ -26,6 +26,17 @@ private_apt() {
     -o Acquire::Languages=none -o Acquire::ForceHash=sha256 "$@"
 }
 
+# is_one_of NAME PATTERN…: whether a package is among those of a line.
+is_one_of() {
+  local name=$1 pattern
+  shift
+  for pattern; do
+    # shellcheck disable=SC2053
+    [[ $name != $pattern ]] || return 0
+  done
+  return 1
+}
+
 join() { printf '%s\n' "$@" | sed '$!s/$/,/'; }
 
 update() {
@@ -39,15 +50,17 @@ update() {
     case $line in '#'* | '') continue ;; esac
     attribute=${line%%[:=]*} names=${line#*[:=] }
     alone=; [[ $line != "$attribute="* ]] || alone=1
-    local closure=()
+    # Without the shell's own files for a pattern.
+    local closure=() patterns
+    read -ra patterns <<<"$names"
     while read -r uri file size hash; do
-      [ -z "$alone" ] || [[ " $names " = *" ${file%%_*} "* ]] || continue
+      [ -z "$alone" ] || is_one_of "${file%%_*}" "${patterns[@]}" || continue
       uri=${uri//\'/}
       archive=main; [[ $uri != "$security_mirror"/* ]] || archive=security
       pool=pool/${uri#*/pool/}
       closure+=("\"$file\"")
       debs[$file]=$(printf '    "%s": { "archive": "%s", "path": "%s", "sha256": "%s", "size": %s }' "$file" $archive "$pool" "${hash#SHA256:}" "$size")
-    done < <(private_apt install --print-uris --yes $names 2>/dev/null | grep "^'" | LC_ALL=C sort -k 2)
+    done < <(private_apt install --print-uris --yes $(printf '%s\n' "${patterns[@]}" | grep -v '[*]') 2>/dev/null | grep "^'" | LC_ALL=C sort -k 2)
     [ ${#closure[@]} -gt 0 ] || fail $unusable "The archive cannot satisfy \"$names\", which packages.list has for $attribute."
     # First the package that the closure is named after: its version is the attribute's.
     local first=() others=() file

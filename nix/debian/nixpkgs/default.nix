@@ -50,7 +50,7 @@ let
   # Adds attributes to a derivation and to each of its outputs.
   extend = drv: attrs: drv // attrs // { out = drv.out // attrs; };
 
-  inherit (pkgs) callPackage;
+  inherit (pkgs) callPackage runCommand;
   packages = lib.genAttrs (lib.filter (
     name:
     !(lib.elem name [
@@ -58,6 +58,7 @@ let
       "toolchain"
       "rust"
       "linux"
+      "linux-image"
       "systemd"
       "OVMF"
       "cacert"
@@ -71,6 +72,21 @@ let
   toolchain = debian "toolchain" { };
   rust = debian "rust" { };
   linuxSource = debian "linux" { };
+  # Debian's own kernel, of its flavour for clouds, in the layout of nixpkgs' kernels.
+  linuxImage =
+    let
+      unpacked = debian "linux-image" {
+        postUnpack = "mkdir -p usr/boot; mv boot/vmlinuz-* usr/boot/bzImage";
+      };
+    in
+    runCommand "linux-image-${unpacked.version}" { nativeBuildInputs = [ packages.kmod ]; } ''
+      mkdir -p $out/lib/modules
+      cp ${unpacked}/usr/boot/bzImage $out/
+      cp -r ${unpacked}/usr/lib/modules/* $out/lib/modules/
+      chmod -R u+w $out
+      # The package's own tables are made by its maintainer script.
+      depmod --basedir $out "$(ls $out/lib/modules)"
+    '';
   mkStdenv = import ./stdenv {
     inherit lib system bootstrap;
   };
@@ -152,8 +168,10 @@ let
       dev = toolchain;
     };
     pkgsStatic = pkgs // {
-      busybox = extend packages.busybox-static {
+      busybox = debian "busybox-static" {
         pname = "busybox";
+        # A static program gets no wrapper.
+        postUnpack = "mkdir bin; ln -s ../usr/bin/busybox bin/busybox";
         meta.mainProgram = "busybox";
       };
     };
@@ -424,7 +442,9 @@ let
       let
         version = lib.head (lib.match "linux-source-6.12_([0-9.]+)-.*" (lib.head lock.closures.linux));
       in
-      {
+      # As a derivation it is a kernel that somebody else has built and tested; the rest is for one of our own.
+      extend linuxImage {
+        modules = linuxImage;
         inherit version;
         modDirVersion = version;
         src =
