@@ -44,7 +44,7 @@ mkTest {
         t.assertRegex(machine.ask("cat /run/tinyboot/status.json"), r'"source": ?"ntp 10\.0\.0\.[12]"')
 
     with subtest("the third is named"):
-        # The machine did not wait for it at first, and asks all of them again after 16 s.
+        # The machine did not wait for it at first, or its link had no address yet. All of them are asked again after 16 s.
         machine.says(r"tinyboot: clock: 10\.7\.0\.1 is 316\d{5}\.\d+ s ahead of the 2 servers that agree; it is not believed")
         t.assertEqual(machine.said(r"clock: set to 2032"), [])
 

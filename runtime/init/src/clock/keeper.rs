@@ -251,7 +251,7 @@ impl<M: Machine> Keeper<M> {
         else {
             return Round::Failed;
         };
-        let hasty = !answers.complete || choice.agreeing * 2 <= answers.asked;
+        let hasty = answers.good.len() < answers.asked || choice.agreeing * 2 <= answers.asked;
         let first = !self.synchronised;
         let source = format!("ntp {server}");
         let round = self

@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(1 << 17);
 pub enum Round {
     /// The clock was corrected.
     Done,
-    /// It was for the first time, and not all servers were waited for, or no more than half of them agreed.
+    /// It was for the first time, and not all servers answered, or no more than half of them agreed.
     Hasty,
     /// It would jump if the same is said again.
     Doubtful,

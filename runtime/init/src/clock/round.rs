@@ -31,8 +31,6 @@ pub struct Answers {
     pub good: Vec<(String, Sample)>,
     /// How many were asked.
     pub asked: usize,
-    /// True if everyone who was asked has answered or failed.
-    pub complete: bool,
 }
 
 /// How servers behaved so far.
@@ -100,15 +98,15 @@ impl Servers {
         self.rounds += 1;
         let mut good: Vec<(usize, IpAddr, Sample)> = Vec::new();
         let mut until = None;
-        let complete = loop {
+        loop {
             let next = match until {
                 Some(until) => match timeout_at(until, asked.join_next()).await {
                     Ok(next) => next,
-                    Err(_) => break false,
+                    Err(_) => break,
                 },
                 None => asked.join_next().await,
             };
-            let Some(next) = next else { break true };
+            let Some(next) = next else { break };
             // A task that panicked has said so.
             let Ok((index, result)) = next else { continue };
             let Some(server) = servers.get(index) else {
@@ -133,20 +131,19 @@ impl Servers {
             if haste && !good.is_empty() {
                 let samples: Vec<Sample> = good.iter().map(|(_, _, sample)| *sample).collect();
                 match select::patience(&samples, servers.len()) {
-                    Patience::Over => break asked.is_empty(),
+                    Patience::Over => break,
                     Patience::Short => {
                         until.get_or_insert_with(|| Instant::now() + GRACE);
                     }
                     Patience::Full => {}
                 }
             }
-        };
+        }
         good.sort_by_key(|(index, _, _)| *index);
         let named = |(index, _, sample): (usize, _, _)| Some((servers.get(index)?.clone(), sample));
         Answers {
             good: good.into_iter().filter_map(named).collect(),
             asked: servers.len(),
-            complete,
         }
     }
 
@@ -202,8 +199,12 @@ mod tests {
     }
 
     /// What comes in haste of servers that say a time in seconds, or fail with `None`, after some milliseconds: what most
-    /// of those agree on that were heard, after how many tenths of a second, and whether everyone was.
-    async fn heard(all: &[(u64, Option<i64>)]) -> (Option<i64>, u128, bool) {
+    /// of those agree on that were heard, and after how many tenths of a second.
+    async fn heard(all: &[(u64, Option<i64>)]) -> (Option<i64>, u128) {
+        heard_in(true, all).await
+    }
+
+    async fn heard_in(haste: bool, all: &[(u64, Option<i64>)]) -> (Option<i64>, u128) {
         let mut asked = JoinSet::new();
         for (index, &(after, time)) in all.iter().enumerate() {
             asked.spawn(async move {
@@ -224,41 +225,40 @@ mod tests {
         let began = Instant::now();
         let mut servers = Servers::default();
         let answers = servers
-            .gather(asked, &names(all.len()), |_| true, true)
+            .gather(asked, &names(all.len()), |_| true, haste)
             .await;
         let tenths = began.elapsed().as_millis() / 100;
         assert_eq!(answers.asked, all.len());
         let samples: Vec<Sample> = answers.good.iter().map(|(_, sample)| *sample).collect();
         let time = select::majority(&samples).map(|it| it.offset / super::super::NANOSECONDS);
-        (time, tenths, answers.complete)
+        (time, tenths)
     }
 
     #[tokio::test(start_paused = true)]
     async fn of_three_or_more_the_quickest_does_not_win_by_being_quick() {
         let liar = (1, Some(9000));
         let (late, later) = ((1500, Some(5)), (1600, Some(5)));
-        assert_eq!(heard(&[liar, late, later]).await, (Some(5), 16, true));
+        assert_eq!(heard(&[liar, late, later]).await, (Some(5), 16));
         // Nor when it and an honest one are all that answer soon.
         let (soon, last) = ((2, Some(5)), (12_000, Some(5)));
-        assert_eq!(heard(&[liar, soon, last]).await, (Some(5), 120, true));
-        assert_eq!(
-            heard(&[liar, late, later, last]).await,
-            (Some(5), 26, false)
-        );
+        assert_eq!(heard(&[liar, soon, last]).await, (Some(5), 120));
+        assert_eq!(heard(&[liar, late, later, last]).await, (Some(5), 26));
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_waited_for_longer_than_it_may_help() {
         let (quick, mute) = ((1, Some(5)), (13_000, None));
-        assert_eq!(heard(&[quick]).await, (Some(5), 0, true));
-        assert_eq!(heard(&[quick, mute]).await, (Some(5), 10, false));
-        assert_eq!(heard(&[quick, mute, quick]).await, (Some(5), 0, false));
+        assert_eq!(heard(&[quick]).await, (Some(5), 0));
+        assert_eq!(heard(&[quick, mute]).await, (Some(5), 10));
+        assert_eq!(heard(&[quick, mute, quick]).await, (Some(5), 0));
         let two_of_four = [quick, mute, quick, mute];
-        assert_eq!(heard(&two_of_four).await, (Some(5), 10, false));
+        assert_eq!(heard(&two_of_four).await, (Some(5), 10));
         // Alone among three it is believed once the others have failed, and not later.
-        assert_eq!(heard(&[mute, quick, mute]).await, (Some(5), 130, true));
+        assert_eq!(heard(&[mute, quick, mute]).await, (Some(5), 130));
         let refused = (3, None);
-        assert_eq!(heard(&[refused, quick, refused]).await, (Some(5), 0, true));
+        assert_eq!(heard(&[refused, quick, refused]).await, (Some(5), 0));
+        // A machine that has the time already waits for everybody.
+        assert_eq!(heard_in(false, &[quick, mute]).await, (Some(5), 130));
     }
 
     #[tokio::test(start_paused = true)]
