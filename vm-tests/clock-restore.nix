@@ -35,6 +35,8 @@ mkTest {
 
     second = Guest("second", ISO, nics=[peer.wire()], accel="tcg", arguments=[generation, f"-incoming file:{snapshot}"])
     second.start()
+    # It was stopped when it was saved. While it is being read, QEMU would forget that it shall go on.
+    second.until("the snapshot read", lambda: re.search(r"VM status: paused(?! \()", second.monitor("info status")), BOOT)
     second.monitor("cont")
     second.says(r"tinyboot: clock: this machine goes on from a snapshot; the time is asked for and leases are verified")
     second.says(r"tinyboot: clock: set to 2031-05-05T\S+, \S+ s ahead of what it was, by 10\.0\.0\.1")
