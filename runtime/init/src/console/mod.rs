@@ -270,65 +270,156 @@ fn write_all(
 }
 
 struct Console {
+    path: PathBuf,
     file: File,
-    stuck: bool,
+    /// How many lines in a row this console did not take.
     lost: usize,
 }
 
 impl Console {
     fn open(path: &Path) -> io::Result<Self> {
-        // No controlling terminal: a Ctrl-C on the serial line is not for init.
-        let flags = nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK;
-        let file = OpenOptions::new()
-            .write(true)
-            .custom_flags(flags)
-            .open(path)?;
         Ok(Self {
-            file,
-            stuck: false,
+            path: path.into(),
+            file: open(path)?,
             lost: 0,
         })
     }
 
     /// Writes `text`; a console that takes nothing for [`PATIENCE`] is passed by until it takes bytes again.
     fn write(&mut self, text: &[u8]) {
-        if self.stuck {
-            if !self.ready(Duration::ZERO) {
-                self.lost += 1;
-                return;
-            }
-            self.stuck = false;
-            let text = format!(
+        if self.lost > 0 {
+            let notice = format!(
                 "console: {} lines are missing here, this console took none",
                 self.lost
             );
+            let notice = line::render(since_boot(), "tinyboot", &notice);
+            if !self.ready(Duration::ZERO) || !self.put(&notice) {
+                self.lost += 1;
+                return;
+            }
             self.lost = 0;
-            self.put(&line::render(since_boot(), "tinyboot", &text));
         }
-        self.put(text);
+        if !self.put(text) {
+            self.lost = 1;
+        }
     }
 
-    fn put(&mut self, mut text: &[u8]) {
+    /// Whether the console took all of `text`.
+    fn put(&mut self, mut text: &[u8]) -> bool {
+        let mut is_fresh = false;
         while !text.is_empty() {
             match self.file.write(text) {
                 Ok(count) => text = text.get(count..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !self.ready(PATIENCE) {
-                        self.stuck = true;
-                        self.lost = 1;
-                        return;
+                        return false;
                     }
                 }
-                // A console that is gone: there is nowhere to report it.
-                Err(_) => return,
+                // The kernel hangs a terminal up when the process that it controls ends; a program made it its own by opening it.
+                // A descriptor from before is useless then, and a new one is not. Once a line, so that nobody keeps init here.
+                Err(_) if !is_fresh => match open(&self.path) {
+                    Ok(file) => {
+                        self.file = file;
+                        is_fresh = true;
+                    }
+                    Err(_) => return false,
+                },
+                // There is nowhere to report a console that is gone.
+                Err(_) => return false,
             }
         }
+        true
     }
 
     fn ready(&self, limit: Duration) -> bool {
         let mut polled = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
         let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO);
         poll(&mut polled, timeout).is_ok_and(|count| count > 0)
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // No controlling terminal: a Ctrl-C on the serial line is not for init.
+    let flags = nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK;
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::{FromRawFd, OwnedFd};
+    use std::os::unix::fs::symlink;
+
+    /// A terminal: its other side, and its path.
+    fn terminal() -> io::Result<(File, PathBuf)> {
+        let (mut other, mut own) = (-1, -1);
+        let none = std::ptr::null_mut();
+        // SAFETY: the two numbers are written; name, settings and size may be null.
+        let result = unsafe {
+            nix::libc::openpty(&raw mut other, &raw mut own, none, none.cast(), none.cast())
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: openpty gave both, and nobody else has them.
+        let (other, own) = unsafe { (File::from_raw_fd(other), OwnedFd::from_raw_fd(own)) };
+        let path = fs::read_link(format!(
+            "/proc/self/fd/{}",
+            std::os::fd::AsRawFd::as_raw_fd(&own)
+        ))?;
+        Ok((other, path))
+    }
+
+    /// All that the terminal gets up to a line that ends with `last`; an error if that does not come.
+    fn heard(terminal: &mut File, last: &str) -> io::Result<String> {
+        let mut text = String::new();
+        while !text.ends_with(&format!("{last}\r\n")) {
+            let mut polled = [PollFd::new(terminal.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut polled, PollTimeout::from(20_000u16))? == 0 {
+                return Err(io::Error::other(format!("there is only {text:?}")));
+            }
+            let mut bytes = [0; 1000];
+            let length = terminal.read(&mut bytes)?;
+            text += &String::from_utf8_lossy(bytes.get(..length).unwrap_or_default());
+        }
+        Ok(text)
+    }
+
+    #[test]
+    fn a_console_that_was_hung_up_is_opened_again() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("console");
+        let turn_to = |terminal: &Path| {
+            let _ = fs::remove_file(&path);
+            symlink(terminal, &path)
+        };
+        let (mut first, name) = terminal()?;
+        turn_to(&name)?;
+        let mut console = Console::open(&path)?;
+        console.write(b"one\n");
+        assert_eq!(heard(&mut first, "one")?, "one\r\n");
+
+        let (mut second, name) = terminal()?;
+        turn_to(&name)?;
+        drop(first);
+        console.write(b"two\n");
+        assert_eq!(heard(&mut second, "two")?, "two\r\n");
+
+        // Gone, and then back.
+        fs::remove_file(&path)?;
+        drop(second);
+        console.write(b"three\n");
+        console.write(b"four\n");
+        let (mut third, name) = terminal()?;
+        turn_to(&name)?;
+        console.write(b"five\n");
+        let text = heard(&mut third, "five")?;
+        assert!(text.contains("console: 2 lines are missing here"), "{text}");
+        Ok(())
     }
 }
