@@ -1,5 +1,5 @@
 # Firecracker's files: kernel, initramfs, the image's files, and the configuration that names them.
-{ runCommand, formats }:
+{ runCommand, writeText }:
 /*
   Type: mkFirecracker :: { name, vmlinux, initramfs, payload, commandLine } -> derivation with the files `vmlinux`,
     `initramfs`, `<name>-files.iso` and `firecracker.json`
@@ -14,7 +14,7 @@
   commandLine,
 }:
 let
-  configuration = (formats.json { }).generate "firecracker.json" {
+  configuration = writeText "firecracker.json" (builtins.toJSON {
     boot-source = {
       kernel_image_path = "vmlinux";
       initrd_path = "initramfs";
@@ -35,7 +35,7 @@ let
     ];
     network-interfaces = [ ];
     entropy = { };
-  };
+  });
 in
 runCommand "${name}-firecracker"
   {

@@ -45,7 +45,7 @@ mkTest {
     with subtest("a card that comes after the app's start has no driver"):
         plug(sealed)
         sealed.says("tinyboot: drivers: e1000e is not loaded for a device that came after the app's start; the setting drivers.hotPlug allows it")
-        t.assertEqual(sealed.ask("cat /proc/modules"), "")
+        t.assertNotIn("e1000e", sealed.ask("cat /proc/modules"))
         t.assertNotIn("10.98.0.15", sealed.ask("addresses"))
         sealed.powered_off()
 

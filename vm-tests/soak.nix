@@ -102,8 +102,6 @@ let
                     other.ask("children 250")
                 # init and the app are all that is left, dead processes included.
                 other.until("an end of the orphans", lambda: len(other.ask("processes").splitlines()) == 2)
-                # A thread that has no work left stays for some seconds.
-                other.asked("figures", r"threads 2$")
                 return [read(other.ask("figures"))]
 
             constant(have(children // 10), have(children - children // 10), cpus=2)

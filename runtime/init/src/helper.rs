@@ -1,7 +1,7 @@
 //! `/init` as another process than PID 1: the program that the kernel starts for its own needs (usermode helpers).
 //!
 //! The kernel is built so that each of its helpers is `/init`, whatever path it asks for (CONFIG_STATIC_USERMODEHELPER); the
-//! path comes as argv[0]. Two of them mean something here: modprobe, and the orderly power-off and reboot of a thermal zone, of
+//! path comes as `argv[0]`. Two of them mean something here: modprobe, and the orderly power-off and reboot of a thermal zone, of
 //! Hyper-V and of Xen. All others end with a failure: a core dump's pipe, a control group's release agent, request-key.
 //!
 //! Everybody may run `/init`, and gains nothing by it: a module needs CAP_SYS_MODULE, a signal to process 1 its user or CAP_KILL.

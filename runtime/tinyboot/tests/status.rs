@@ -56,6 +56,7 @@ fn example() -> Value {
             "search": [{ "name": "example.org", "link": "eth0", "source": "routerAdvertisement" }]
         },
         "clock": { "synchronized": true, "source": "ntp 10.0.2.2", "offset": -0.012 },
+        "machine": { "resumes": 0, "restores": 0, "resumed": null },
         "app": { "pid": 123, "starts": 1, "ready": true, "status": "boot number 7", "lastExit": null, "backoff": 0.0 },
         "shutdown": null,
         "previous": { "ended": "stopped", "reason": "the app exited with status 3: reboot", "appExit": "exited with status 3" }

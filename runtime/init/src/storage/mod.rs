@@ -74,7 +74,7 @@ pub struct Surroundings {
     pub board: Board,
     /// Devices that come and go.
     pub uevents: Subscription,
-    /// The block devices that were there before a module was loaded: [`devices`].
+    /// The block devices that were there before a module was loaded: [`mod@devices`].
     pub built_in: BTreeSet<String>,
     /// How far the drivers are.
     pub drivers: watch::Receiver<Progress>,
