@@ -16,8 +16,10 @@ let
     class Handler(http.server.SimpleHTTPRequestHandler):
         def do_GET(self):
             if self.path == "/memory":
-                with open("/proc/meminfo", "rb") as file:
-                    body = file.read()
+                body = b""
+                for name in ("meminfo", "zoneinfo"):
+                    with open(f"/proc/{name}", "rb") as file:
+                        body += file.read()
             elif self.path == "/shell":
                 body = subprocess.check_output("echo from the shell", shell=True)
             else:
@@ -64,11 +66,15 @@ mkTest {
         memory = machine.fetch("/memory")
         match = re.search(r"(?m)^MemAvailable: +(\d+) kB$", memory)
         assert match, memory
-        available[name] = int(match.group(1))
+        # The kernel does not count free pages as available while they lie in a CPU's list: of 1024 MiB that can be 128, and what
+        # of it was freed last is there by chance.
+        listed = re.findall(r"(?m)^ +count: +(\d+)$", memory)
+        t.assertTrue(listed, memory)
+        available[name] = int(match.group(1)) + 4 * sum(map(int, listed))
         machine.powered_off()
         t.assertEqual(bool(machine.said("tinyboot: shutdown: /nix/store unmounted")), name == "iso")
     with subtest("what lies on the medium costs no memory"):
         print(f"kB available of 1024 MiB: {available}")
-        t.assertGreater(available["iso"] - available["memory"], 20_000)
+        t.assertGreater(available["iso"] - available["memory"], 40_000)
   '';
 }
