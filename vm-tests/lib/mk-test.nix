@@ -41,22 +41,28 @@ let
     lib.concatMapStrings (line: if line == "" then "\n" else "    ${line}\n") (
       lib.splitString "\n" text
     );
-in
-(testers.runNixOSTest {
-  inherit name;
-  nodes = { };
-  globalTimeout = seconds;
-  testScript = ''
-    ${lib.concatStrings (
-      lib.mapAttrsToList (constant: value: "${constant} = ${builtins.toJSON "${value}"}\n") strings
-    )}
-    ${builtins.readFile ./prelude.py}
 
-    try:
-    ${indent script}
-    finally:
-        end_machines()
-  '';
-}).overrideTestDerivation
-  # Guests run without KVM too, only slower.
-  (_: { requiredSystemFeatures = [ "nixos-test" ]; })
+  test = testers.runNixOSTest {
+    inherit name;
+    nodes = { };
+    globalTimeout = seconds;
+    testScript = ''
+      ${lib.concatStrings (
+        lib.mapAttrsToList (constant: value: "${constant} = ${builtins.toJSON "${value}"}\n") strings
+      )}
+      ${builtins.readFile ./prelude.py}
+
+      try:
+      ${indent script}
+      finally:
+          end_machines()
+    '';
+  };
+in
+# Guests run without KVM too, only slower.
+test.overrideTestDerivation (_: {
+  requiredSystemFeatures = [ "nixos-test" ];
+})
+// {
+  inherit (test) driver;
+}
