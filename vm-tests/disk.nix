@@ -75,7 +75,8 @@ mkTest {
 
     with subtest("a data disk beside it is used in place of its own partition, whatever its file system, and the one that is named"):
         data = ext(4, "data", "tinyboot")
-        drive = [f"-drive if=none,id=data,format=raw,file={data}", "-device virtio-blk-pci,drive=data,serial=data"]
+        # In a slot after that of the first disk, which is the one that the BIOS boots.
+        drive = [f"-drive if=none,id=data,format=raw,file={data}", "-device virtio-blk-pci,drive=data,serial=data,addr=0x10"]
         named = "-fw_cfg name=opt/io.systemd.credentials/tinyboot.storage.persistent,string=serial"
         for name, setting, device, other in (
             ("unnamed", [], "ext4 on /dev/vdb", "vda3"),
