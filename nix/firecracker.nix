@@ -14,28 +14,30 @@
   commandLine,
 }:
 let
-  configuration = writeText "firecracker.json" (builtins.toJSON {
-    boot-source = {
-      kernel_image_path = "vmlinux";
-      initrd_path = "initramfs";
-      # Firecracker ends when the guest resets by the keyboard controller, of which it has no more than that.
-      boot_args = "${commandLine} reboot=k i8042.dumbkbd";
-    };
-    machine-config = {
-      vcpu_count = 1;
-      mem_size_mib = 128;
-    };
-    drives = [
-      {
-        drive_id = "files";
-        path_on_host = payload.file;
-        is_root_device = false;
-        is_read_only = true;
-      }
-    ];
-    network-interfaces = [ ];
-    entropy = { };
-  });
+  configuration = writeText "firecracker.json" (
+    builtins.toJSON {
+      boot-source = {
+        kernel_image_path = "vmlinux";
+        initrd_path = "initramfs";
+        # Firecracker ends when the guest resets by the keyboard controller, of which it has no more than that.
+        boot_args = "${commandLine} reboot=k i8042.dumbkbd";
+      };
+      machine-config = {
+        vcpu_count = 1;
+        mem_size_mib = 128;
+      };
+      drives = [
+        {
+          drive_id = "files";
+          path_on_host = payload.file;
+          is_root_device = false;
+          is_read_only = true;
+        }
+      ];
+      network-interfaces = [ ];
+      entropy = { };
+    }
+  );
 in
 runCommand "${name}-firecracker"
   {

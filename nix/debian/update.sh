@@ -51,8 +51,9 @@ update() {
     attribute=${line%%[:=]*} names=${line#*[:=] }
     alone=; [[ $line != "$attribute="* ]] || alone=1
     # Without the shell's own files for a pattern.
-    local closure=() patterns
+    local closure=() patterns plain
     read -ra patterns <<<"$names"
+    mapfile -t plain < <(printf '%s\n' "${patterns[@]}" | grep -v '[*]')
     while read -r uri file size hash; do
       [ -z "$alone" ] || is_one_of "${file%%_*}" "${patterns[@]}" || continue
       uri=${uri//\'/}
@@ -60,7 +61,7 @@ update() {
       pool=pool/${uri#*/pool/}
       closure+=("\"$file\"")
       debs[$file]=$(printf '    "%s": { "archive": "%s", "path": "%s", "sha256": "%s", "size": %s }' "$file" $archive "$pool" "${hash#SHA256:}" "$size")
-    done < <(private_apt install --print-uris --yes $(printf '%s\n' "${patterns[@]}" | grep -v '[*]') 2>/dev/null | grep "^'" | LC_ALL=C sort -k 2)
+    done < <(private_apt install --print-uris --yes "${plain[@]}" 2>/dev/null | grep "^'" | LC_ALL=C sort -k 2)
     [ ${#closure[@]} -gt 0 ] || fail $unusable "The archive cannot satisfy \"$names\", which packages.list has for $attribute."
     # First the package that the closure is named after: its version is the attribute's.
     local first=() others=() file

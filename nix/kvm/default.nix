@@ -86,7 +86,9 @@ in
     requiredSystemFeatures = [ "nixos-test" ];
     passthru = {
       # check-long prints the output, which is a table.
-      summary = true; inherit initramfs disk scenario; };
+      summary = true;
+      inherit initramfs disk scenario;
+    };
   }
   ''
     outer() {
