@@ -80,7 +80,8 @@ let
                 most = max(one[name] for one in early + late)
                 note(f"{name}: {least(early, name)} at first, {least(late, name)} at last, {most} at most")
             for name in ("fds", "threads"):
-                t.assertEqual(least(early, name), least(late, name), f"the {name} of init grow")
+                # The first seconds have sockets that look for the address's other users.
+                t.assertLessEqual(least(late, name), least(early, name), f"the {name} of init grow")
             for name in ("rss", "anon"):
                 t.assertLessEqual(least(late, name) - least(early, name), cpus * EXACT, f"the {name} of init grows, in KiB")
 
@@ -102,7 +103,7 @@ let
                     other.ask("children 250")
                 # init and the app are all that is left, dead processes included.
                 other.until("an end of the orphans", lambda: len(other.ask("processes").splitlines()) == 2)
-                return [read(other.ask("figures"))]
+                return [read(other.ask("figures")) for _ in range(3)]
 
             constant(have(children // 10), have(children - children // 10), cpus=2)
             t.assertEqual(len(other.said("tinyboot: app: started")), 1)
