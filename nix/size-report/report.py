@@ -45,7 +45,7 @@ def under(path: str) -> int:
 
 # As mkInitramfs packs.
 PACK = {
-    "quick": ["zstd", "--ultra", "-22", "--single-thread", "--quiet", "--stdout"],
+    "quick": ["zstd", "--ultra", "-22", "--zstd=wlog=23", "--single-thread", "--quiet", "--stdout"],
     "small": ["xz", "--check=crc32", "--x86", "--lzma2=preset=9e,dict=8MiB", "--threads=1", "--stdout"],
 }
 
